@@ -19,7 +19,8 @@ from hypothesis.internal.escalation import InterestingOrigin
 from pytest_llmcompiler.corpus.input_numbers import InputNumber, InputNumbers, set_number
 from pytest_llmcompiler.corpus.provider import BACKEND, ignore_local_constants
 from pytest_llmcompiler.corpus.search import SearchDoneError, end_search
-from pytest_llmcompiler.values.input import Input, list_objects
+from pytest_llmcompiler.corpus.text_shrink import generate_simpler_texts
+from pytest_llmcompiler.values.input import Input, find_standard_input, list_objects, set_standard_input
 
 _MAX_CALLS = 600
 """Runs of the candidate in one search. The limit is no time, so that the result does not depend on the machine."""
@@ -164,7 +165,10 @@ def _to_signed(number: InputNumber) -> int:
 
 
 def _generate_simpler(input: Input) -> Iterator[Input]:
-    """Inputs with one global variable less, then inputs with one large number nearer to zero, the nearest first."""
+    """Inputs with a shorter text of standard input, inputs with one global variable less, then inputs with one large
+    number nearer to zero, the nearest first."""
+    for text in generate_simpler_texts(find_standard_input(input) or b""):
+        yield set_standard_input(input, text)
     for index, (_, variable) in enumerate(input.globals):
         if not variable.links:  # aliases elsewhere may lead to the objects of this variable
             yield replace(input, globals=input.globals[:index] + input.globals[index + 1 :])

@@ -15,12 +15,18 @@ from pytest_llmcompiler.corpus.scalar_strategies import ScalarStrategies
 from pytest_llmcompiler.corpus.variations import draw_variation
 from pytest_llmcompiler.program.case import ArgRule
 from pytest_llmcompiler.values.c_types import Function, Int, Param, Type
-from pytest_llmcompiler.values.input import Input, Value
+from pytest_llmcompiler.values.input import STANDARD_INPUT, Input, Value, point_to_text
 
 _UNNAMED_ARGUMENTS = 8
 """Integers that are passed after the named parameters of a variadic function."""
 _IS_4GIB_ALIGNED = (False, False, False, True)
 """Whether an input with objects is 4 GiB aligned: one of four. The others detect accesses past the end."""
+
+
+_MAX_LINES, _MAX_TOKENS = 5, 4
+_SEPARATORS = (b" ", b",", b"=", b":", b"\t", b"/", b"")
+_NUMBERS = (b"0", b"1", b"2", b"3", b"5", b"-7", b"42", b"3.5", b"255", b"65536", b"0x1f", b"1e3", b"-2147483648")
+_WORDS = (b"a", b"Key", b"value", b"x1", b"hello", b"end", b"#", b'"q"', b"", *_NUMBERS)
 
 
 def build_input_strategy(
@@ -33,6 +39,7 @@ def build_input_strategy(
     environment_seeds: int = 8,
     learned: Mapping[RelationScope, ParameterRelations] | None = None,
     possible: PossibleValues | None = None,
+    reads_input: bool = False,
 ) -> st.SearchStrategy[Input]:
     """A strategy for inputs of a function. Half of them are variations of `given_inputs`, if there are any.
 
@@ -41,6 +48,7 @@ def build_input_strategy(
     `environment_seeds` is the number of different environment seeds.
     `learned` are the relations of members that repairs taught.
     `possible` are the values that static variables can have.
+    Where the function `reads_input`, the text of standard input is part of the input.
     """
     learned, possible = learned or {}, possible or PossibleValues({})
     params = function.params + (_unnamed_params() if function.variadic else ())
@@ -57,6 +65,8 @@ def build_input_strategy(
         values = drawer.draw_members(draw, params, relations, rules)
         args = tuple(Value(param.type, *value) for param, value in zip(params, values, strict=True))
         variable_values = tuple(_draw_globals(draw, drawer, variables, variable_relations, possible))
+        if reads_input:
+            variable_values = (*variable_values, (STANDARD_INPUT, point_to_text(_draw_text(draw, hints))))
         is_4gib_aligned = drawer.has_objects and draw(_IS_4GIB_ALIGNED)
         environment_seed = draw.integer(0, environment_seeds - 1)
         input = Input(args, environment_seed, variable_values, is_4gib_aligned)
@@ -83,6 +93,18 @@ def _draw_globals(
             yield variable.name, possible.initial(variable.name, variable.type)
         else:
             yield variable.name, Value(variable.type, *value)
+
+
+def _draw_text(draw: Draw, hints: Hints) -> bytes:
+    """A text to read: lines of numbers and words, of which those of the program are some."""
+    words = (*_WORDS, *(word for text in hints.strings for word in text.split()))
+    separator = draw(_SEPARATORS)
+    lines = []
+    for _ in range(draw.integer(0, _MAX_LINES)):
+        is_numeric = draw.boolean()
+        tokens = (draw(_NUMBERS) if is_numeric else draw(words) for _ in range(draw.integer(0, _MAX_TOKENS)))
+        lines.append(separator.join(tokens))
+    return b"\n".join(lines) + b"\n" * draw.boolean() if lines else b""
 
 
 def _unnamed_params() -> tuple[Param, ...]:

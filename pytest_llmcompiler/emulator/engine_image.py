@@ -167,11 +167,11 @@ def write_program(writer: ImageWriter, machine: Machine) -> None:
     _write_hooks(writer, machine)
 
 
-def write_environment(writer: ImageWriter, seed: int) -> None:
-    """Write what an environment seed chooses."""
+def write_environment(writer: ImageWriter, seed: int, text: bytes | None = None) -> None:
+    """Write what an environment seed chooses; `text` is standard input where an input has one."""
     shortages = has_no_memory(seed, 1), has_no_memory(seed, 8)
     writer.u32(initial_errno(seed), _SHORTAGES.index(shortages))
-    writer.span(standard_input(seed))
+    writer.span(standard_input(seed) if text is None else text)
     writer.u64(*choose_clock(seed), choose_process_number(seed))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import unicorn
 
@@ -11,7 +11,6 @@ from pytest_llmcompiler.emulator.environment import standard_input
 from pytest_llmcompiler.emulator.guest_files import GuestFiles
 from pytest_llmcompiler.errors import LLMCompilerError
 from pytest_llmcompiler.targets.processor import Processor
-from pytest_llmcompiler.values.program_input import ProgramInput
 
 OUTPUT_LIMIT = 1 << 20
 """Bytes that a run may write to one file descriptor, so that an endless loop that prints ends early."""
@@ -154,14 +153,14 @@ class Kernel:
         }
         self.reset(0)
 
-    def reset(self, environment_seed: int, program: ProgramInput | None = None) -> None:
-        """Forget the output, and set clock, random bytes and process number.
+    def reset(self, environment_seed: int, text: bytes | None = None, files: Iterable[tuple[str, bytes]] = ()) -> None:
+        """Forget the output, set clock, random bytes and process number, and take in which files there are.
 
-        Standard input and files are those of a `program`; else the seed chooses standard input, and there are no files.
+        `text` is what can be read from standard input; None for what the seed chooses.
         """
         self.output = {}
-        self.input, self.input_position = program.standard_input if program else standard_input(environment_seed), 0
-        self._files.reset(program.files if program else ())
+        self.input, self.input_position = standard_input(environment_seed) if text is None else text, 0
+        self._files.reset(files)
         self.call_count = 0
         """System calls of the run."""
         self._environment_seed, self._clock_reads = environment_seed, 0

@@ -258,7 +258,7 @@ class Machine:
         The observation has how the process ends, what it writes, the misaligned calls of a candidate, and the coverage.
         """
         start = self._reset(_NO_INPUT, uninitialised)
-        self._kernel.reset(PROGRAM_SEED, program)
+        self._kernel.reset(PROGRAM_SEED, program.standard_input, program.files)
         self.guest.restore_loaded_memory()
         place_process_stack(self.guest, start.frame_offset, program.arguments)
         self._emulate(self.program.entry, limit)
@@ -307,7 +307,7 @@ class Machine:
         self.guest.begin_run(layout)
         self.guest.stack.shrink()
         self._heap.reset()
-        self._kernel.reset(layout.environment_seed)
+        self._kernel.reset(layout.environment_seed, layout.standard_input)
         self._blocks.reset()
         self._monitor.reset()
         self._external_calls.reset()

@@ -117,7 +117,7 @@ class _ReproducerBuilder:
             "callbacks": [self._function(f"callback {item.number}", item.type) for item in layout.callbacks],
             "externals": [self._function(name, type) for name, type in externals.items()],
             "aligned_objects": layout.is_4gib_aligned,
-            "standard_input": standard_input(seed).hex(),
+            "standard_input": (standard_input(seed) if layout.standard_input is None else layout.standard_input).hex(),
             "shortage": sorted(MEMORY_SHORTAGES).index(seed) + 1 if seed in MEMORY_SHORTAGES else 0,
         }
 

@@ -12,10 +12,12 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmcompiler.corpus.probing import TOO_LONG
+from pytest_llmcompiler.emulator.machine import Machine
 from pytest_llmcompiler.errors import LLMCompilerError
 from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
 from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.program.block_lines import block_lines
+from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.targets import abi
 from pytest_llmcompiler.values.layout import Layout
 
@@ -31,7 +33,7 @@ _NOT_FOUND = "not found"
 _REASONS = {TOO_LONG: TOO_LONG, "undefined behaviour": "undefined", "bad memory access": "undefined"}
 """The reasons for unreached code, by those for dropped inputs; where none is here it is the same."""
 _NON_ZERO = re.compile(rb"[^\0]")
-_MAX_LINES = 100
+MAX_LINES = 100
 """Lines that are listed."""
 
 DroppedInput = tuple[Layout, abi.CallSetup, str]
@@ -59,7 +61,9 @@ def measure_coverage(
     return {
         "edges": counter.count - len(unreached),
         "of": counter.count,
-        "unreached": list(_unreached_lines(under_test, counter.count, unreached, reasons))[:_MAX_LINES],
+        "unreached": list(
+            list_unreached_lines(under_test.reference, under_test.function, counter.count, unreached, reasons)
+        )[:MAX_LINES],
     }
 
 
@@ -67,40 +71,52 @@ class _BlockCounter:
     """A machine that tells which blocks of the function under test a run reaches."""
 
     def __init__(self, under_test: FunctionUnderTest) -> None:
-        program = under_test.reference.block_counters
-        self._machine = under_test.open_machine(program)
-        guest, function = self._machine.guest, program.symbols[under_test.function]
-        self._counters, end = struct.unpack("<QQ", guest.read(program.symbols["llmc_counters"].address, 16))
-        table, table_end = struct.unpack("<QQ", guest.read(program.symbols["llmc_blocks"].address, 16))
-        self._size = end - self._counters
-        blocks = [address for address, _ in struct.iter_unpack("<QQ", guest.read(table, table_end - table))]
-        own = (number for number, at in enumerate(blocks) if 0 <= at - function.address < function.size)
-        self._numbers = {counter: number for number, counter in enumerate(own)}
+        self._machine = under_test.open_machine(under_test.reference.block_counters)
+        self._blocks = FunctionBlocks(self._machine, under_test.function)
+        self.count = self._blocks.count
 
     def close(self) -> None:
         """Free the machine."""
         self._machine.close()
+
+    def run(self, layout: Layout, call: abi.CallSetup, limit: int) -> set[int]:
+        """The blocks that a run reaches, by number."""
+        self._machine.run(layout, call, limit, outcome_only=True)
+        return self._blocks.read_reached()
+
+
+class FunctionBlocks:
+    """The blocks of a function in the program of a machine that counts them."""
+
+    def __init__(self, machine: Machine, function: str) -> None:
+        self._guest, program = machine.guest, machine.program
+        symbol = program.symbols[function]
+        self._counters, end = struct.unpack("<QQ", self._guest.read(program.symbols["llmc_counters"].address, 16))
+        table, table_end = struct.unpack("<QQ", self._guest.read(program.symbols["llmc_blocks"].address, 16))
+        self._size = end - self._counters
+        blocks = [address for address, _ in struct.iter_unpack("<QQ", self._guest.read(table, table_end - table))]
+        own = (number for number, at in enumerate(blocks) if 0 <= at - symbol.address < symbol.size)
+        self._numbers = {counter: number for number, counter in enumerate(own)}
 
     @property
     def count(self) -> int:
         """The number of blocks."""
         return len(self._numbers)
 
-    def run(self, layout: Layout, call: abi.CallSetup, limit: int) -> set[int]:
-        """The blocks that a run reaches, by number."""
-        self._machine.run(layout, call, limit, outcome_only=True)
-        counters = self._machine.guest.read(self._counters, self._size)
+    def read_reached(self) -> set[int]:
+        """The blocks that the last run has reached, by number."""
+        counters = self._guest.read(self._counters, self._size)
         found = (match.start() for match in _NON_ZERO.finditer(counters))
         return {self._numbers[counter] for counter in found if counter in self._numbers}
 
 
-def _unreached_lines(
-    under_test: FunctionUnderTest, count: int, unreached: list[int], reasons: dict[int, str]
+def list_unreached_lines(
+    reference: Reference, function: str, count: int, unreached: list[int], reasons: dict[int, str]
 ) -> Iterator[dict[str, Any]]:
-    """The lines of the C file that no input reached, each with the reason."""
-    if not unreached or under_test.reference.case.is_ir:
+    """The lines of the C file of a function that no input reached, each with the reason."""
+    if not unreached or reference.case.is_ir:
         return
-    lines = block_lines(under_test.reference.block_image, under_test.function, under_test.reference.target)
+    lines = block_lines(reference.block_image, function, reference.target)
     if len(lines) != count:
         return
     missed = set(unreached)

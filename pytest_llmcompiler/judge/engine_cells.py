@@ -9,7 +9,7 @@ from pytest_llmcompiler.corpus.input_numbers import FLOAT_NAME, InputNumbers, Nu
 from pytest_llmcompiler.emulator.engine_image import ImageWriter
 from pytest_llmcompiler.targets.abi import ArgumentLocation, CallingConvention
 from pytest_llmcompiler.values.c_types import Int
-from pytest_llmcompiler.values.input import Input
+from pytest_llmcompiler.values.input import Input, find_text_number
 
 _REGISTER, _STACK, _OBJECT, _VARIABLE = range(4)
 """What integers lie in, as in `engine/look.h`."""
@@ -50,10 +50,11 @@ def write_cells(
 def _list_rows(
     input: Input, locations: Sequence[ArgumentLocation], *, extends: bool, registers: Mapping[str, int]
 ) -> Iterator[_CellRow]:
-    first = 0
+    first, text = 0, find_text_number(input)
     for row in InputNumbers(input, with_floats=True).rows:
         count, type = len(row.values), row.type
-        if type.size in (1, 2, 4, 8):
+        # The kernel has a copy of what can be read from standard input: changes of the object would not show.
+        if type.size in (1, 2, 4, 8) and (row.kind, row.owner) != ("object", text):
             if row.kind == "arg":
                 is_extended = extends and isinstance(input.args[row.owner].type, Int)
                 yield from _locate_argument(row, first, locations[row.owner], registers, is_extended=is_extended)

@@ -152,7 +152,7 @@ class _EntryWriter:
         writer, entry = self._writer, self._entry
         writer.u32(entry.is_varied, entry.is_inspected, self._layout.is_4gib_aligned, entry.is_of_other)
         writer.u64(entry.entry.limit)
-        write_environment(writer, self._layout.environment_seed)
+        write_environment(writer, self._layout.environment_seed, self._layout.standard_input)
         for call in (entry.entry.call, entry.entry.call.inverse):
             self._write_arguments(call)
         self._write_copies(entry.entry.call)

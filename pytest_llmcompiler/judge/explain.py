@@ -201,7 +201,7 @@ class FailureExplainer:
                 message += ", as the bundled clang -O2 wrongly has it"
         if run.entry is not None and run.input is not None and run.entry.expected.out_of_memory:
             lines.append(evidence_line("malloc", MEMORY_SHORTAGES[run.input.environment_seed]))
-        if run.entry is not None and 0 in run.entry.expected.output:
+        if run.entry is not None and 0 in run.entry.expected.output and run.entry.layout.standard_input is None:
             text = format_bytes(standard_input(run.entry.layout.environment_seed))
             lines.append(evidence_line("stdin", text))
         failure = replace(run.failure, message=message, evidence=(*lines, *run.failure.evidence))

@@ -10,6 +10,7 @@ from pytest_llmcompiler.corpus.budget import Budget
 from pytest_llmcompiler.corpus.directives import satisfies_rules
 from pytest_llmcompiler.corpus.probing import MAX_STEPS, TOO_LONG, Overrun, ProbeResult, UndefinedInputError
 from pytest_llmcompiler.emulator.coverage import Comparisons, Feature
+from pytest_llmcompiler.emulator.input_calls import InputCalls
 from pytest_llmcompiler.emulator.machine import Machine
 from pytest_llmcompiler.emulator.observation import GuestFault, Observation, Reply
 from pytest_llmcompiler.emulator.probe import BYTES_PER_STEP, STEPS_PER_MICROSECOND, Probe
@@ -76,6 +77,8 @@ class _ReferenceMachines:
 
     probe: Probe
     """Traps at undefined behaviour, and records coverage."""
+    calls: InputCalls | None
+    """The calls by which the probe's runs read standard input; None where the function does not."""
     golden: Machine
     """The program at -O0, whose observations candidates are compared with."""
     optimised: tuple[Machine, ...]
@@ -124,7 +127,9 @@ class Oracle:
         # Objects must end at an unmapped page here, also where the other machines align their starts: only so does the
         # probe see each access past the end of an object.
         layout, call = self.lay_out(replace(input, is_4gib_aligned=False) if input.is_4gib_aligned else input)
-        probe = self._machines.probe
+        probe, calls = self._machines.probe, self._machines.calls
+        if calls:
+            calls.reset()
         run = probe.run(layout, call, steps)
         self._budget.charge(probe.cost)
         if run.outcome == "limit" and not self._has_run_golden:
@@ -247,6 +252,13 @@ class Oracle:
         """The effort of the last run of the probe, in its steps."""
         return self._machines.probe.effort
 
+    @property
+    def calls(self) -> InputCalls:
+        """The calls by which the last run of the probe read standard input. Only for a function that may read it."""
+        calls = self._machines.calls
+        assert calls is not None
+        return calls
+
     def comparisons(self) -> Comparisons:
         """The comparisons of the last run of the probe, also where it failed."""
         return self._machines.probe.read_comparisons()
@@ -294,8 +306,10 @@ class Oracle:
         has_assembly = " asm " in reference.program_ir  # loops of inline assembly take no steps that the probe counts
         reference.start_probe_program()
         optimised = self.builds.optimised  # the compiler of the probe runs meanwhile
+        machine = under_test.open_machine(reference.probe, check_preconditions=True)
         return _ReferenceMachines(
-            probe=Probe(under_test.open_machine(reference.probe, check_preconditions=True), has_assembly),
+            probe=Probe(machine, has_assembly),
+            calls=InputCalls(machine) if reference.reads_standard_input(under_test.function) else None,
             golden=under_test.open_machine(reference.golden, trace_blocks=True),
             optimised=tuple(
                 under_test.open_machine(reference.golden, build.plain, garbage_pattern=1) for build in optimised

@@ -25,6 +25,8 @@ needs more is dropped: each candidate would run it too."""
 _HANG_LIMIT = HangLimit(per_byte=16, base=100_000)
 """A candidate may execute 16 instructions for each byte of code that the reference at -O0 executes, plus 100,000: more
 than fifty times what the reference executes. The base is for the C library's work around a short program."""
+_MOST_STEPS, _MOST_GIVEN_STEPS = 40_000, 4 * MAX_STEPS
+"""Steps of a probe run on an input that is generated, and on one that the case gives. Every candidate runs on both."""
 _MAX_HOST_COST = 4_000
 """Cost of the host in a run of the probe, in external calls: a thousand allocations."""
 _BYTES_PER_STEP = 3
@@ -68,12 +70,14 @@ class ProgramOracle:
     def __init__(self, under_test: ProgramUnderTest, budget: Budget | None = None) -> None:
         self._under_test, self._budget = under_test, budget or Budget(0)
         self._files = tuple(under_test.reference.case.files.items())
+        self.takes_long_runs = False
+        """Whether runs may take as many steps as on an input that the case gives."""
         self._open: _ProgramMachines | None = None
 
     def look(self, input: Input, known: Set[Feature] = frozenset(), steps: int = MAX_STEPS) -> ProbeResult:
         """The coverage of an input, as the probe records it, in at most so many steps. The comparisons are read only
         where a feature is not `known` yet. Raises UndefinedInputError."""
-        machines = self._machines
+        machines, steps = self._machines, self._limit(steps)
         machines.calls.reset()
         run = machines.probe.run_process(to_program_input(input, self._files), steps)
         self._budget.charge(machines.probe.cost)
@@ -90,7 +94,8 @@ class ProgramOracle:
         """The suite's entry for an input. Raises UndefinedInputError where the program is not defined on it."""
         look = self.look(input, known, steps)
         program, machines = to_program_input(input, self._files), self._machines
-        run = machines.golden.run_process(program, max(_MAX_INSTRUCTIONS, _INSTRUCTIONS_PER_STEP * steps))
+        limit = max(_MAX_INSTRUCTIONS, _INSTRUCTIONS_PER_STEP * self._limit(steps))
+        run = machines.golden.run_process(program, limit)
         _require_end(run)
         limit = _HANG_LIMIT.instructions(run.executed_bytes)
         for other in self._other_runs(program, limit):
@@ -99,6 +104,9 @@ class ProgramOracle:
         host = STEPS_PER_MICROSECOND * machines.golden.host_microseconds
         self._budget.charge((run.executed_bytes // _BYTES_PER_STEP) + (2 + len(machines.others)) * host)
         return ProgramEntry(program, run, limit, look)
+
+    def _limit(self, steps: int) -> int:
+        return _MOST_GIVEN_STEPS if self.takes_long_runs else min(steps, _MOST_STEPS)
 
     def _other_runs(self, program: ProgramInput, limit: int) -> Iterator[Observation]:
         """The runs that must show the same where the program is defined: other uninitialised contents, other builds."""
@@ -144,6 +152,7 @@ class ProgramOracle:
         under_test, reference = self._under_test, self._under_test.reference
         reference.start_probe()
         reference.start_probe_program()
+        reference.start_block_counters()
         perturbed, optimised = reference.perturbed, under_test.optimised
         has_assembly = " asm " in reference.program_ir  # loops of inline assembly take no steps that the probe counts
         machine = under_test.open_machine(reference.probe, check_preconditions=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from pytest_llmcompiler.corpus.probing import UndefinedInputError
-from pytest_llmcompiler.corpus.program_shrink import shrink_program_input
+from pytest_llmcompiler.corpus.text_shrink import shrink_program_input
 from pytest_llmcompiler.emulator.instruction_counter import InstructionCounter
 from pytest_llmcompiler.emulator.machine import Machine
 from pytest_llmcompiler.emulator.observation import Observation

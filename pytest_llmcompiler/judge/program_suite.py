@@ -13,6 +13,7 @@ from pytest_llmcompiler.cache_files import CacheFile, describe_package
 from pytest_llmcompiler.corpus.budget import Budget
 from pytest_llmcompiler.corpus.fuzzer import Corpus
 from pytest_llmcompiler.corpus.hints import Hints, find_hints
+from pytest_llmcompiler.corpus.input_texts import InputTextGenerator
 from pytest_llmcompiler.corpus.probing import ProbeResult
 from pytest_llmcompiler.corpus.program_inputs import ProgramInputGenerator
 from pytest_llmcompiler.corpus.seed_pool import branch_features
@@ -21,6 +22,7 @@ from pytest_llmcompiler.corpus.store import describe_generator
 from pytest_llmcompiler.emulator.observation import GuestFault, Observation
 from pytest_llmcompiler.judge.code_cost import CostCounts, CostFile
 from pytest_llmcompiler.judge.compare_output import split_lines
+from pytest_llmcompiler.judge.program_coverage import measure_program_coverage
 from pytest_llmcompiler.judge.program_oracle import ProgramEntry, ProgramOracle
 from pytest_llmcompiler.judge.program_under_test import ProgramUnderTest
 from pytest_llmcompiler.judge.published_tests import OutputTest, describe_output_runs
@@ -37,8 +39,6 @@ _MUTATED_SHARE = 0.4
 that a program has. A run of a whole program takes ten times as long as most runs of functions."""
 _VARIED = 8
 """Inputs that are run with further uninitialised contents of stack and registers."""
-_GROWING_STEPS = 30_000
-"""Steps of a run that is to show what the program reads: most programs read before they compute."""
 _TRIES_PER_EXAMPLE = 3
 """Inputs that are grown for each one that is wanted: many are equal, or undefined."""
 _FEW = 5
@@ -143,12 +143,17 @@ class ProgramSuite:
     def _build(self) -> SavedProgramSuite:
         oracle = self.oracle
         corpus = Corpus(oracle.look, oracle.accept, oracle.effort, budget=self._budget, comparisons=oracle.comparisons)
+        oracle.takes_long_runs = True
         warnings = list(self._offer_given(corpus))
+        oracle.takes_long_runs = False
         given = list(corpus.entries)
         self._generate(corpus)
         kept = self._choose(corpus, given)
         entries = tuple(replace(corpus.entries[input], probe_result=ProbeResult()) for input in kept)
         counts: dict[str, Any] = {"program": True, "inputs": len(entries), "dropped": dict(corpus.dropped)}
+        coverage = measure_program_coverage(self.under_test, entries)
+        if coverage:
+            counts["coverage"] = coverage
         if self._budget.cut:
             counts["cut"] = self._budget.cut
         dropped = ", ".join(f"{count} × {reason}" for reason, count in corpus.dropped.most_common())
@@ -174,15 +179,12 @@ class ProgramSuite:
                     yield f"{given.place}: the program is not defined on this input, which is not used"
 
     def _generate(self, corpus: Corpus[ProgramEntry]) -> None:
-        generator = ProgramInputGenerator(
-            lambda input: self.oracle.look(input, steps=_GROWING_STEPS),
-            lambda: self.oracle.calls,
-            self._hints,
-            self._seed,
-            [given.data for given in self.under_test.reference.case.list_given_inputs()],
-            self.under_test.reference.case.arguments,
-            self.under_test.takes_arguments,
-        )
+        case, oracle = self.under_test.reference.case, self.oracle
+        given = [one.data for one in case.list_given_inputs()]
+
+        texts = InputTextGenerator(oracle.look, lambda: oracle.calls, self._hints, self._seed, given)
+        takes_arguments = self.under_test.takes_arguments
+        generator = ProgramInputGenerator(texts, self._seed, given, case.arguments, takes_arguments=takes_arguments)
         wanted = len(corpus.entries) + self._examples
         inputs = generator.generate()
         for number in range(_TRIES_PER_EXAMPLE * self._examples):

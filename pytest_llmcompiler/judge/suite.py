@@ -17,6 +17,7 @@ from pytest_llmcompiler.corpus.budget import Budget
 from pytest_llmcompiler.corpus.from_main import MAX_INPUTS, record_main_inputs
 from pytest_llmcompiler.corpus.fuzzer import Corpus
 from pytest_llmcompiler.corpus.hints import Hints, find_hints
+from pytest_llmcompiler.corpus.input_texts import InputTextGenerator
 from pytest_llmcompiler.corpus.learned_relations import learn_ends, learn_relations
 from pytest_llmcompiler.corpus.possible_values import PossibleValues
 from pytest_llmcompiler.corpus.relations import ParameterRelations, RelationScope
@@ -39,13 +40,15 @@ from pytest_llmcompiler.judge.suite_store import SavedBuilds, SavedSuite
 from pytest_llmcompiler.judge.whole_program import WholeProgram
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.targets.code import AssemblerName
-from pytest_llmcompiler.values.input import Input
+from pytest_llmcompiler.values.input import Input, set_standard_input
 
 _VARIED_PER_EDGE = 4
 """Inputs for each edge of the control flow that are run with two further uninitialised fills. One input is not enough,
 since a value that is read before it is set shows only on some inputs."""
 _MAX_INSPECTED, _MAX_INSPECTED_BYTES = 8, 20_000
 """How many inputs are inspected, and the most bytes of code that the reference executes on one: inspecting is slow."""
+_GROWN_SHARE = 0.3
+"""Inputs whose standard input is grown, as a share of the generated ones, where the function reads it."""
 _RESERVE_PER_EXAMPLE = 2
 """Inputs in the reserve for each generated one, where there are so many."""
 _MAX_FROM_TESTS = 32
@@ -349,6 +352,7 @@ class Suite:
         self._learned = learn_relations(self.under_test.signature.params, corpus.fitted)
         learn_ends(self.under_test.signature.params, corpus.ended, self._learned)
         corpus.explore(self.strategy, self.examples - first, self.seed + 1)
+        corpus.offer_all("drawing", list(self._grow_texts(corpus)))
         if corpus.entries:
             largest = max(corpus.entries, key=weight)
             specials = [
@@ -365,6 +369,16 @@ class Suite:
         self._choose(corpus, {*self.from_main, *long, *reaching}, texts)
         corpus.close()
         return corpus
+
+    def _grow_texts(self, corpus: Corpus[SuiteEntry]) -> Iterator[Input]:
+        """Inputs with texts for standard input that are grown by what the function reads (see `input_texts`)."""
+        reference, inputs = self.under_test.reference, list(corpus.entries)
+        if not (inputs and reference.reads_standard_input(self.under_test.function)):
+            return
+        oracle = self.oracle
+        texts = InputTextGenerator(oracle.look, lambda: oracle.calls, self._hints, self.seed)
+        for number in range(int(_GROWN_SHARE * self.examples)):
+            yield texts.grow(functools.partial(set_standard_input, inputs[number % len(inputs)]))
 
     def _choose(self, corpus: Corpus[SuiteEntry], required: set[Input], texts: Callable[[], dict[str, str]]) -> None:
         """Keep the inputs that seeded faults, edges and comparisons need (see `adequacy`)."""
@@ -409,6 +423,7 @@ class Suite:
             environment_seeds=under_test.reference.environment_seeds(under_test.function),
             learned=learned,
             possible=under_test.possible_values,
+            reads_input=under_test.reference.reads_standard_input(under_test.function),
         )
 
     @functools.cached_property

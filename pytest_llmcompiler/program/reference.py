@@ -48,11 +48,15 @@ from pytest_llmcompiler.values.c_types import (
 
 _ENVIRONMENT_FUNCTIONS = """
 time clock clock_gettime gettimeofday timespec_get times ftime getpid gettid getrandom getentropy arc4random
+"""
+"""Library functions whose results depend on the environment seed of an input: it chooses clock, process number and
+random bytes."""
+
+_INPUT_FUNCTIONS = """
 read readv getchar getc fgetc getw gets fgets fread scanf fscanf vscanf vfscanf getline getdelim fgetln
 getchar_unlocked getc_unlocked fgetc_unlocked fgets_unlocked fread_unlocked fgetwc getwc getwchar fgetws wscanf fwscanf
 """
-"""Library functions whose results depend on the environment seed of an input: it chooses clock, process number, random
-bytes and the text of standard input."""
+"""Library functions that can read standard input, whose text then is part of inputs."""
 
 _ENVIRONMENT_SEEDS = 8
 """Number of different environment seeds for a function that depends on its environment."""
@@ -194,6 +198,10 @@ class Reference(CompiledProgram):
         calls_out = bool(self.golden.stubs) or any(map(has_callback, self.signatures[function].params))
         depends = calls_out or self.uses_errno(function) or not names.isdisjoint(_ENVIRONMENT_FUNCTIONS.split())
         return _ENVIRONMENT_SEEDS if depends else 1
+
+    def reads_standard_input(self, function: str) -> bool:
+        """Whether a function may read standard input."""
+        return not self.mentioned_globals(function).isdisjoint(_INPUT_FUNCTIONS.split())
 
     def uses_errno(self, function: str) -> bool:
         """Whether a function reads or sets `errno`."""

@@ -35,6 +35,8 @@ class Int:
         return (-(1 << bits - 1), (1 << bits - 1) - 1) if self.signed else (0, (1 << bits) - 1)
 
 
+CHARACTER = Int(1, True, "char", character=True)
+"""C's plain `char`."""
 UNTYPED = Int(1, False, "void")
 """One byte of the object that a `void *` points to. The object can have any type: its alignment follows its size."""
 
@@ -65,6 +67,10 @@ class Pointer:
     def name(self) -> str:
         inner = "void" if self.target is None else self.target.name
         return f"{'const ' if self.const else ''}{inner} *"
+
+
+TEXT = Pointer(CHARACTER)
+"""The type of pseudo-variables that lead to a text, such as what can be read from standard input."""
 
 
 @dataclass(frozen=True)

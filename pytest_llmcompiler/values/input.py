@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from pytest_llmcompiler.values.c_types import Function, Type
+from pytest_llmcompiler.values.c_types import CHARACTER, TEXT, Function, Type
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,10 @@ class StandardStream:
         return STREAM_NAMES[self.number]
 
 
+STANDARD_INPUT = "standard input"
+"""The name of a pseudo-variable among the global variables of an input. It leads to the text that a run can read from
+standard input: an object like any other, so that all that changes objects changes this text too. No name of C is like
+it. Where an input has no such variable, its environment seed chooses the text."""
 STREAM_NAMES = ("stdin", "stdout", "stderr")
 """The variables of C that hold the standard streams, by file descriptor."""
 
@@ -99,6 +103,38 @@ class Input:
     def values(self) -> tuple[Value, ...]:
         """The arguments, then the values of global variables."""
         return (*self.args, *(value for _, value in self.globals))
+
+
+def point_to_text(text: bytes) -> Value:
+    """The value of a pseudo-variable that leads to a text."""
+    return Value(TEXT, bytes(TEXT.size), ((0, Object(CHARACTER, len(text), text)),))
+
+
+def find_standard_input(input: Input) -> bytes | None:
+    """The text that a run on an input can read from standard input; None where the environment seed chooses it."""
+    for name, value in input.globals:
+        target = value.links[0][1] if name == STANDARD_INPUT and value.links else None
+        if isinstance(target, Object):
+            return target.data
+    return None
+
+
+def find_text_number(input: Input) -> int | None:
+    """The number of the object that is standard input; None where the input has none."""
+    number = 0
+    for value in input.args:
+        number += _count_objects((value,))
+    for name, value in input.globals:
+        if name == STANDARD_INPUT:
+            return number
+        number += _count_objects((value,))
+    return None
+
+
+def set_standard_input(input: Input, text: bytes) -> Input:
+    """The input with another text to read from standard input."""
+    others = tuple(pair for pair in input.globals if pair[0] != STANDARD_INPUT)
+    return replace(input, globals=(*others, (STANDARD_INPUT, point_to_text(text))))
 
 
 def list_objects(input: Input) -> list[Object]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pytest_llmcompiler.errors import LayoutError
 from pytest_llmcompiler.values.c_types import UNTYPED, Array, Field, Pointer, Struct, Type
 from pytest_llmcompiler.values.input import (
+    STANDARD_INPUT,
     Alias,
     Callback,
     Input,
@@ -22,6 +23,7 @@ from pytest_llmcompiler.values.input import (
     StandardStream,
     SymbolPointer,
     Value,
+    find_standard_input,
 )
 
 PAGE = 4096
@@ -115,6 +117,8 @@ class Layout:
     each program has its symbols elsewhere."""
     is_4gib_aligned: bool = False
     """Whether objects start at multiples of 4 GiB, instead of ending at an unmapped page."""
+    standard_input: bytes | None = None
+    """What the run can read from standard input; None where the environment seed chooses it."""
     has_streams: bool = False
     """Whether a pointer leads to a standard stream. Its bytes are those of one of `STREAMS`."""
 
@@ -143,7 +147,8 @@ def _lay_out(input: Input, names: Sequence[str], result: Type | None, *, is_alig
     builder = _LayoutBuilder(is_aligned)
     buffer = builder.reserve("result", result, 1, result.size) if result is not None else None
     images = tuple(builder.encode(value, name) for value, name in zip(input.args, names, strict=True))
-    globals = tuple((name, builder.encode(value, name)) for name, value in input.globals)
+    encoded = [(name, builder.encode(value, name)) for name, value in input.globals]
+    globals = tuple(pair for pair in encoded if pair[0] != STANDARD_INPUT)
     return Layout(
         images=images,
         objects=tuple(target for target, _ in builder.contents) + ((buffer,) if buffer else ()),
@@ -159,6 +164,7 @@ def _lay_out(input: Input, names: Sequence[str], result: Type | None, *, is_alig
             if isinstance(target, SymbolPointer)
         ),
         is_4gib_aligned=is_aligned,
+        standard_input=find_standard_input(input),
         has_streams=builder.has_streams,
     )
 

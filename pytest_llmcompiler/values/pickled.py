@@ -19,12 +19,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from pytest_llmcompiler.values.c_types import FILE, Array, Function, Pointer, Struct, Type
+from pytest_llmcompiler.values.c_types import FILE, TEXT, Array, Function, Pointer, Struct, Type
 from pytest_llmcompiler.values.va_list import AAPCS, SYSTEM_V, WINDOWS
 
 _MAX_BYTES = 1 << 28
 """Bytes of an uncompressed pickle. One that has more was not written by this module."""
-_OWN_TYPES = (FILE, SYSTEM_V, AAPCS, WINDOWS)
+_OWN_TYPES = (FILE, TEXT, SYSTEM_V, AAPCS, WINDOWS)
 """Types that this package has one of: each process compares with its own."""
 _BUILTINS = {("builtins", "frozenset"): frozenset, (Counter.__module__, Counter.__qualname__): Counter}
 

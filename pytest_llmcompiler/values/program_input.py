@@ -1,7 +1,8 @@
 """What a run of a whole program starts from: its arguments, standard input and files.
 
 A corpus holds inputs of functions (`values.input`). So the texts that a program starts from are objects of such an
-input, to which pseudo-variables lead: `stdin`, `argv[1]`, `argv[2]`, … The fuzzer changes them as it changes any text.
+input, to which pseudo-variables lead: `standard input`, `argv[1]`, `argv[2]`, … The fuzzer changes them as it changes
+any text.
 """
 
 from __future__ import annotations
@@ -9,13 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from pytest_llmcompiler.values.c_types import Int, Pointer
-from pytest_llmcompiler.values.input import Input, Object, Value
-
-_CHARACTER = Int(1, True, "char", character=True)
-_TEXT = Pointer(_CHARACTER)
-_POINTER_BYTES = 8
-_STANDARD_INPUT = "stdin"
+from pytest_llmcompiler.values.input import STANDARD_INPUT, Input, Object, point_to_text
 
 
 @dataclass(frozen=True)
@@ -36,19 +31,15 @@ class ProgramInput:
 
 def to_corpus_input(standard_input: bytes, arguments: Sequence[bytes]) -> Input:
     """The input of a corpus that stands for a start of the program."""
-    names = [_STANDARD_INPUT, *(f"argv[{number}]" for number in range(1, len(arguments) + 1))]
+    names = [STANDARD_INPUT, *(f"argv[{number}]" for number in range(1, len(arguments) + 1))]
     texts = zip(names, (standard_input, *arguments), strict=True)
-    return Input((), globals=tuple((name, _point_to(text)) for name, text in texts))
+    return Input((), globals=tuple((name, point_to_text(text)) for name, text in texts))
 
 
 def to_program_input(input: Input, files: tuple[tuple[str, bytes], ...]) -> ProgramInput:
     """The start of the program for which an input of a corpus stands. An argument ends before its first zero."""
     standard_input, *arguments = _list_texts(input)
     return ProgramInput(standard_input, tuple(text.partition(b"\0")[0] for text in arguments), files)
-
-
-def _point_to(text: bytes) -> Value:
-    return Value(_TEXT, bytes(_POINTER_BYTES), ((0, Object(_CHARACTER, len(text), text)),))
 
 
 def _list_texts(input: Input) -> Iterator[bytes]:

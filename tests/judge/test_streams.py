@@ -71,7 +71,7 @@ def test_the_text_of_standard_input_is_in_the_evidence(compiled: Compile) -> Non
     harness = Harness(compiled(SOURCE), "line", JudgeSettings(examples=40))
     verdict = harness.judge(compiled(SOURCE.replace("c != '\\n'", "1")).texts.assembly("line", "O1"))
     assert verdict.kind == "mismatch"
-    assert '\n  stdin     "' in str(verdict)
+    assert 'standard input = "' in str(verdict)
 
 
 @pytest.mark.parametrize("target", ["aarch64-linux"])

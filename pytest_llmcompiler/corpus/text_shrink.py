@@ -1,4 +1,4 @@
-"""Shrinking the inputs of a whole program: fewer lines, fewer words, smaller numbers, as long as it still fails."""
+"""Shrinking texts for standard input: fewer lines, fewer words, smaller numbers, as long as a candidate still fails."""
 
 from __future__ import annotations
 
@@ -39,15 +39,20 @@ def shrink_program_input(first: ProgramInput, fails: Callable[[ProgramInput], bo
 def _generate_simpler(input: ProgramInput) -> Iterator[ProgramInput]:
     for at in range(len(input.arguments)):
         yield replace(input, arguments=input.arguments[:at] + input.arguments[at + 1 :])
-    text = input.standard_input
+    for text in generate_simpler_texts(input.standard_input):
+        yield replace(input, standard_input=text)
+
+
+def generate_simpler_texts(text: bytes) -> Iterator[bytes]:
+    """Texts with something left out, the largest parts first, then texts with one smaller number."""
     for unit in _UNITS:
         parts = [match[0] for match in unit.finditer(text)]
         for size in _list_sizes(len(parts)):
             for at in range(0, len(parts), size):
-                yield replace(input, standard_input=b"".join(parts[:at] + parts[at + size :]))
+                yield b"".join(parts[:at] + parts[at + size :])
     for match in _NUMBER.finditer(text):
         for smaller in _list_smaller(int(match[0])):
-            yield replace(input, standard_input=text[: match.start()] + b"%d" % smaller + text[match.end() :])
+            yield text[: match.start()] + b"%d" % smaller + text[match.end() :]
 
 
 def _list_sizes(count: int) -> Iterator[int]:

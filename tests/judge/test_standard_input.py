@@ -1,0 +1,116 @@
+"""Functions that read standard input: its text is a part of their inputs."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from faces import Compile
+
+from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
+from pytest_llmcompiler.values.input import find_standard_input, list_objects, set_standard_input
+
+SOURCE = """
+#include <stdio.h>
+#include <string.h>
+int sum_numbers(int *read)
+{
+    int count, number, sum = 0, n = 0;
+    if (scanf("%d", &count) != 1)
+        return -1;
+    while (n < count && scanf("%d", &number) == 1) {
+        sum = (int)((unsigned)sum + (unsigned)number);
+        n++;
+    }
+    *read = n;
+    return sum;
+}
+int longest_line(void)
+{
+    char line[200];
+    int best = 0;
+    while (fgets(line, sizeof line, stdin)) {
+        int length = (int)strcspn(line, "\\n");
+        if (length > best)
+            best = length;
+    }
+    return best;
+}
+int count_vowels(FILE *in)
+{
+    int c, n = 0;
+    while ((c = fgetc(in)) != EOF)
+        n += c == 'a' || c == 'e' || c == 'i' || c == 'o' || c == 'u';
+    return n;
+}
+int answer(int x) { return x + 42; }
+"""
+FAULTS = {
+    "the seventh number": ("sum_numbers", "n < count &&", "n < count && n < 6 &&"),
+    "nothing to read": ("sum_numbers", "!= 1)\n        return", "== 0)\n        return"),
+    "a long line": ("longest_line", "length > best", "length > best && length < 12"),
+    "one letter": ("count_vowels", "c == 'u'", "c == 'U'"),
+}
+
+
+@pytest.mark.parametrize("function", ["sum_numbers", "longest_line", "count_vowels"])
+def test_right_code_passes_without_python(compiled: Compile, function: str) -> None:
+    reference = compiled(SOURCE)
+    harness = Harness(reference, function, JudgeSettings())
+    verdict = harness.judge(reference.texts.assembly(function, "O2"))
+    assert verdict.passed, str(verdict)
+    assert harness.engine.statistics.settled == 1
+    assert sum(find_standard_input(input) is not None for input in harness.corpus.entries) > 20
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_faults_that_some_texts_show(compiled: Compile, fault: str) -> None:
+    function, old, new = FAULTS[fault]
+    assert old in SOURCE
+    harness = Harness(compiled(SOURCE), function, JudgeSettings())
+    verdict = harness.judge(compiled(SOURCE.replace(old, new)).texts.assembly(function, "O1"))
+    assert verdict.kind in ("mismatch", "crash")
+    shown = verdict.counterexample
+    assert shown and "standard input = " in " ".join(shown.input)
+
+
+def test_the_text_in_the_evidence_is_short(compiled: Compile) -> None:
+    harness = Harness(compiled(SOURCE), "count_vowels", JudgeSettings())
+    verdict = harness.judge(compiled(SOURCE.replace("c == 'u'", "c == 'U'")).texts.assembly("count_vowels", "O1"))
+    shown = verdict.counterexample
+    assert shown and shown.input in (
+        ('in = stdin, standard input = "u" /* 1 bytes */',),
+        ('in = stdin, standard input = "U" /* 1 bytes */',),
+    )
+
+
+def test_the_reproducer_has_the_text(compiled: Compile) -> None:
+    harness = Harness(compiled(SOURCE), "longest_line", JudgeSettings(examples=40))
+    wrong = compiled(SOURCE.replace("best = 0", "best = 1")).texts.assembly("longest_line", "O1")
+    judged = harness.judge_with_reproducer(wrong)
+    assert judged.verdict.kind == "mismatch"
+    assert judged.reproducer
+    text = bytes.fromhex(judged.reproducer["standard_input"])
+    assert len(text.split(b"\n")[0]) == 0
+
+
+def test_functions_that_read_nothing_have_no_text(compiled: Compile) -> None:
+    harness = Harness(compiled(SOURCE), "answer", JudgeSettings(examples=20))
+    assert all(find_standard_input(input) is None for input in harness.corpus.entries)
+
+
+def test_a_stored_suite_has_the_texts(compiled: Compile, tmp_path: Path) -> None:
+    settings = JudgeSettings(examples=30)
+    first = Harness(compiled(SOURCE), "sum_numbers", settings)
+    texts = [find_standard_input(input) for input in first.corpus.entries]
+    again = Harness(compiled(SOURCE), "sum_numbers", settings)
+    assert [find_standard_input(input) for input in again.corpus.entries] == texts
+
+
+def test_another_text_keeps_all_else(compiled: Compile) -> None:
+    harness = Harness(compiled(SOURCE), "sum_numbers", JudgeSettings(examples=20))
+    input = next(input for input in harness.corpus.entries if list_objects(input))
+    changed = set_standard_input(input, b"other")
+    assert find_standard_input(changed) == b"other"
+    assert dataclasses.replace(changed, globals=()) == dataclasses.replace(input, globals=())
