@@ -291,7 +291,7 @@ class Session:
             recorded["effort"] = settings.effort
         if settings.prove:
             recorded["prove"] = True
-        if settings.isa != ISA_LEVELS[0]:
+        if settings.isa != ISA_LEVELS[0] or settings.native == "always":
             recorded["native"], recorded["isa"] = settings.native, settings.isa
         if settings.programs:
             recorded["programs"] = True

@@ -10,13 +10,14 @@ from typing import Any
 
 from pytest_llmcompiler.errors import JudgeTimeoutError
 from pytest_llmcompiler.judge.pool import JudgePool, read_reply
-from pytest_llmcompiler.judge.settings import JudgeSettings, check_effort, check_prover
+from pytest_llmcompiler.judge.settings import JudgeSettings, NativeMode, check_effort, check_native, check_prover
 from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.model.llama.resources import count_cores
 from pytest_llmcompiler.service.error_verdict import describe_error
 from pytest_llmcompiler.service.face import JudgeFace
 from pytest_llmcompiler.service.questions import EncodedQuestions
 from pytest_llmcompiler.service.sample import Sample
+from pytest_llmcompiler.targets.levels import IsaLevel
 
 
 class Judge(JudgeFace[bytes]):
@@ -40,8 +41,10 @@ class Judge(JudgeFace[bytes]):
     it, however that ends. A child process has to use a judge in its own way: a forked one may use that of its parent,
     and gets processes of its own; a judge that is pickled becomes another one with the same settings.
 
-    Raises ValueError for a number of processes below 1, for an effort that is no number of 0 or more and for a time
-    limit that is no number above 0; SettingError where libraries for proofs are missing.
+    `native` and `isa` are as for `check`.
+
+    Raises ValueError for a number of processes below 1, for an unknown mode or level, for an effort that is no number of
+    0 or more and for a time limit that is no number above 0; SettingError where libraries for proofs are missing.
     """
 
     def __init__(
@@ -55,14 +58,23 @@ class Judge(JudgeFace[bytes]):
         prove: bool = False,
         count_agreeing: bool = False,
         timeout: float | None = None,
+        native: NativeMode = "off",
+        isa: IsaLevel = "x86-64",
     ) -> None:
         if prove:
             check_prover()
+        native, isa = check_native(native, isa)
         self.workers = count_cores() if workers is None else check_workers(workers)
         self._timeout = check_timeout(timeout)
         self._explain = explain
         self._settings = JudgeSettings(
-            examples, seed, effort=check_effort(effort), prove=prove, count_agreeing=count_agreeing
+            examples,
+            seed,
+            effort=check_effort(effort),
+            prove=prove,
+            count_agreeing=count_agreeing,
+            native=native,
+            isa=isa,
         )
         self._questions = EncodedQuestions(self._settings, explain=explain)
         self._pool = JudgePool(self.workers)
@@ -106,6 +118,8 @@ class Judge(JudgeFace[bytes]):
                 "prove": settings.prove,
                 "count_agreeing": settings.count_agreeing,
                 "timeout": self._timeout,
+                "native": settings.native,
+                "isa": settings.isa,
             },
         )
 

@@ -487,15 +487,16 @@ _COMMENT = re.compile(r"(?:#|//|/\*).*$")
 _INSTRUCTION = re.compile(r"^\s*(?:(?:lock|rep[a-z]{0,2}|notrack)\s+)?([a-zA-Z][a-zA-Z0-9]{1,15})(?:\s+(\S.*))?$")
 _WITHOUT_OPERANDS = re.compile(
     r"c[bw]tw|cd(q|qe)|cl[cd]|clt[dq]|cmc|cpuid|cqt?o|cwt?[dl]|endbr64|f(abs|chs|ld1|ldz|sqrt|xch)|hlt|lahf|leaveq?|"
-    r"[lms]fence|nop|pause|rdtsc|retq?|sahf|st[cd]|syscall|ud2|(cmp|lod|mov|sca|sto)s[bwlq]"
+    r"vzero(all|upper)|[lms]fence|nop|pause|rdtsc|retq?|sahf|st[cd]|syscall|ud2|(cmp|lod|mov|sca|sto)s[bwlq]"
 )
 """Instructions without operands. Any other single word in a line is taken for prose."""
 _MACHINE_OPERAND = re.compile(
     r"[%$\[(]|^-?(?:0x[0-9a-f]+|\d+)$"
-    r"|^(?:r(?:[a-d]x|[sd]i|[bs]p|\d+[dwb]?)|e(?:[a-d]x|[sd]i|[bs]p)|[a-d][xlh]|[sd]il?|[bs]pl?|xmm\d+)$",
+    r"|^(?:r(?:[a-d]x|[sd]i|[bs]p|\d+[dwb]?)|e(?:[a-d]x|[sd]i|[bs]p)|[a-d][xlh]|[sd]il?|[bs]pl?)$"
+    r"|^(?:[xyz]mm\d+|k[0-7])(?:\{k[1-7]\})?(?:\{z\})?$",
     re.IGNORECASE,
 )
-_INTEL_SIZE = re.compile(r"\b(?:byte|word|dword|qword|tbyte|xmmword)\s+ptr\b|\boffset\s+(?:flat:)?", re.IGNORECASE)
+_INTEL_SIZE = re.compile(r"\b(?:byte|word|dword|qword|tbyte|[xyz]mmword)\s+ptr\b|\boffset\s+(?:flat:)?", re.IGNORECASE)
 
 
 def is_instruction(line: str) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 from faces import Compile
 
+from pytest_llmcompiler import Judge, Sample, check
 from pytest_llmcompiler.emulator.native import support
 from pytest_llmcompiler.errors import CaseError, JudgeError
 from pytest_llmcompiler.judge.harness import Harness
@@ -34,11 +35,11 @@ add_eight:
 SQUARE = "float square(float x) { return x * x; }"
 
 
-Judge = Callable[..., Verdict]
+Judgement = Callable[..., Verdict]
 
 
 @pytest.fixture
-def judge(compiled: Compile) -> Judge:
+def judge(compiled: Compile) -> Judgement:
     """Judges a text for a function of a source; natively where nothing else is said."""
 
     def run(source: str, function: str, assembly: str, isa: IsaLevel = "x86-64-v3", **settings: object) -> Verdict:
@@ -48,12 +49,12 @@ def judge(compiled: Compile) -> Judge:
     return run
 
 
-def test_right_code_passes(judge: Judge) -> None:
+def test_right_code_passes(judge: Judgement) -> None:
     verdict = judge(ADD_EIGHT, "add_eight", ADD_EIGHT_CODE)
     assert (verdict.kind, verdict.detail["native"]) == ("pass", True)
 
 
-def test_wrong_code_is_a_mismatch_with_a_small_input(judge: Judge) -> None:
+def test_wrong_code_is_a_mismatch_with_a_small_input(judge: Judgement) -> None:
     verdict = judge(ADD_EIGHT, "add_eight", ADD_EIGHT_CODE.replace("vpaddd", "vpsubd"))
     assert verdict.kind == "mismatch"
     assert verdict.detail["native"]
@@ -61,19 +62,19 @@ def test_wrong_code_is_a_mismatch_with_a_small_input(judge: Judge) -> None:
 
 
 @pytest.mark.parametrize(("settings"), [{"native": "off"}, {"isa": "x86-64"}, {"isa": "x86-64-v2"}])
-def test_nothing_runs_natively_unless_it_is_allowed(judge: Judge, settings: dict[str, str]) -> None:
+def test_nothing_runs_natively_unless_it_is_allowed(judge: Judgement, settings: dict[str, str]) -> None:
     verdict = judge(ADD_EIGHT, "add_eight", ADD_EIGHT_CODE, **settings)
     assert verdict.kind == "inconclusive"
     assert "native" not in verdict.detail
 
 
-def test_code_that_the_emulator_runs_is_left_to_it(judge: Judge) -> None:
+def test_code_that_the_emulator_runs_is_left_to_it(judge: Judgement) -> None:
     verdict = judge(SQUARE, "square", "square: mulss %xmm0, %xmm0\n ret\n")
     assert verdict.kind == "pass"
     assert "native" not in verdict.detail
 
 
-def test_a_processor_without_avx_judges_as_before(judge: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_processor_without_avx_judges_as_before(judge: Judgement, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLMC_PROCESSOR", "x86-64-v2")
     support.find_processor_level.cache_clear()
     try:
@@ -88,12 +89,12 @@ def test_a_processor_without_avx_judges_as_before(judge: Judge, monkeypatch: pyt
 AVX512 = ADD_EIGHT_CODE.replace("%ymm0", "%ymm17").replace("vmovdqu", "vmovdqu32")
 
 
-def test_code_above_the_level_is_inconclusive(judge: Judge) -> None:
+def test_code_above_the_level_is_inconclusive(judge: Judgement) -> None:
     assert judge(ADD_EIGHT, "add_eight", AVX512).kind == "inconclusive"
 
 
 @needs_avx512
-def test_avx512_runs_where_it_is_allowed(judge: Judge) -> None:
+def test_avx512_runs_where_it_is_allowed(judge: Judgement) -> None:
     assert judge(ADD_EIGHT, "add_eight", AVX512, isa="x86-64-v4").kind == "pass"
     masked = """
     add_eight:
@@ -124,25 +125,25 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("what", FAULTS)
-def test_a_fault_is_a_crash_with_its_line(judge: Judge, what: str) -> None:
+def test_a_fault_is_a_crash_with_its_line(judge: Judgement, what: str) -> None:
     code, message = FAULTS[what]
     verdict = judge(SQUARE, "square", f"square:\n vmulss %xmm0, %xmm0, %xmm0\n {code}\n ret\n", examples=5)
     assert verdict.kind == "crash", verdict
     assert message in verdict.message
 
 
-def test_accesses_beside_an_object_fault(judge: Judge) -> None:
+def test_accesses_beside_an_object_fault(judge: Judgement) -> None:
     verdict = judge(ADD_EIGHT, "add_eight", ADD_EIGHT_CODE.replace("(%rsi)", "4(%rsi)"))
     assert verdict.kind == "crash"
     assert "bad read of 32 bytes" in verdict.message
 
 
-def test_an_endless_loop_hangs(judge: Judge) -> None:
+def test_an_endless_loop_hangs(judge: Judgement) -> None:
     verdict = judge(SQUARE, "square", "square: vmulss %xmm0, %xmm0, %xmm0\n.Lagain: jmp .Lagain\n", examples=3)
     assert verdict.kind == "hang"
 
 
-def test_instructions_whose_result_varies_are_inconclusive(judge: Judge) -> None:
+def test_instructions_whose_result_varies_are_inconclusive(judge: Judgement) -> None:
     verdict = judge(SQUARE, "square", "square: vmulss %xmm0, %xmm0, %xmm0\n rdtsc\n ret\n", examples=3)
     assert verdict.kind == "inconclusive"
 
@@ -150,7 +151,7 @@ def test_instructions_whose_result_varies_are_inconclusive(judge: Judge) -> None
 @pytest.mark.parametrize(
     "read", ["vextractf128 $1, %ymm9, %xmm0", "vmovaps %xmm12, %xmm0"], ids=["upper half", "lower half"]
 )
-def test_registers_without_a_value_hold_garbage(judge: Judge, read: str) -> None:
+def test_registers_without_a_value_hold_garbage(judge: Judgement, read: str) -> None:
     assert judge(SQUARE, "square", f"square: {read}\n ret\n", examples=5).kind == "mismatch"
 
 
@@ -163,12 +164,12 @@ def test_registers_without_a_value_hold_garbage(judge: Judge, read: str) -> None
         ("vzeroupper\n std", "the direction flag is left set"),
     ],
 )
-def test_breaches_of_the_calling_convention_show(judge: Judge, code: str, message: str) -> None:
+def test_breaches_of_the_calling_convention_show(judge: Judgement, code: str, message: str) -> None:
     verdict = judge(SQUARE, "square", f"square:\n vmulss %xmm0, %xmm0, %xmm0\n {code}\n ret\n", examples=5)
     assert (verdict.kind, verdict.message) == ("abi", message)
 
 
-def test_the_stack_grows(judge: Judge) -> None:
+def test_the_stack_grows(judge: Judgement) -> None:
     deep = """
     square:
         vmulss %xmm0, %xmm0, %xmm0
@@ -243,14 +244,14 @@ push:
 """
 
 
-def test_calls_of_the_program_the_library_and_the_kernel_are_answered_as_in_the_emulator(judge: Judge) -> None:
+def test_calls_of_the_program_the_library_and_the_kernel_are_answered_as_in_the_emulator(judge: Judgement) -> None:
     assert judge(CALLS, "push", CALLS_CODE, examples=40).kind == "pass"
     wrong = judge(CALLS, "push", CALLS_CODE.replace("vmovss 4(%rbx), %xmm0", "vmovss 12(%rbx), %xmm0"), examples=40)
     assert wrong.kind == "mismatch"
     assert "callback" in wrong.message
 
 
-def test_calls_clobber_the_upper_halves_of_registers(judge: Judge) -> None:
+def test_calls_clobber_the_upper_halves_of_registers(judge: Judgement) -> None:
     kept = CALLS_CODE.replace(
         "    call *%r12\n", "    vmovups (%rbp), %ymm5\n    call *%r12\n    vmovups %ymm5, (%rbx)\n"
     )
@@ -264,7 +265,7 @@ int last(int *p) { int x = p[0]; free(p); return x; }
 """
 
 
-def test_freed_memory_faults(judge: Judge) -> None:
+def test_freed_memory_faults(judge: Judgement) -> None:
     code = (
         "last:\n pushq %rbx\n movq %rdi, %rbx\n call free\n vmovd (%rbx), %xmm0\n vmovd %xmm0, %eax\n popq %rbx\n ret\n"
     )
@@ -288,11 +289,11 @@ MULTIPLY_ADD = "double combine(double a, double b, double c, double d) { return 
         "vmulsd %xmm1, %xmm0, %xmm0\n vmulsd %xmm3, %xmm2, %xmm2\n vaddsd %xmm2, %xmm0, %xmm0",
     ],
 )
-def test_a_compiler_may_round_products_or_not(judge: Judge, code: str) -> None:
+def test_a_compiler_may_round_products_or_not(judge: Judgement, code: str) -> None:
     assert judge(MULTIPLY_ADD, "combine", f"combine:\n {code}\n ret\n", examples=60).kind == "pass"
 
 
-def test_wrong_sums_of_products_are_caught(judge: Judge) -> None:
+def test_wrong_sums_of_products_are_caught(judge: Judgement) -> None:
     code = "combine:\n vmulsd %xmm3, %xmm2, %xmm2\n vfmsub213sd %xmm2, %xmm1, %xmm0\n ret\n"
     assert judge(MULTIPLY_ADD, "combine", code, examples=60).kind == "mismatch"
 
@@ -300,7 +301,7 @@ def test_wrong_sums_of_products_are_caught(judge: Judge) -> None:
 TWICE = "int twice(int x) { return 2 * x; }"
 
 
-def test_code_that_passes_gets_a_second_look(judge: Judge) -> None:
+def test_code_that_passes_gets_a_second_look(judge: Judgement) -> None:
     code = "twice:\n vmovd %edi, %xmm0\n vpaddd %xmm0, %xmm0, %xmm0\n vmovd %xmm0, %eax\n{}\n ret\n"
     right = judge(TWICE, "twice", code.format(""))
     assert right.kind == "pass"
@@ -312,20 +313,20 @@ def test_code_that_passes_gets_a_second_look(judge: Judge) -> None:
 
 
 @pytest.mark.parametrize("code", ["leal (%rdi,%rdi), %eax", "movl %edi, %eax"])
-def test_code_of_the_emulator_runs_alike_on_the_processor(judge: Judge, code: str) -> None:
+def test_code_of_the_emulator_runs_alike_on_the_processor(judge: Judgement, code: str) -> None:
     """With `always`, a difference would be an error."""
     emulated, both = (judge(TWICE, "twice", f"twice: {code}\n ret\n", native=mode) for mode in ("off", "always"))
     assert (emulated.kind, emulated.message) == (both.kind, both.message)
 
 
-def test_a_difference_between_emulator_and_processor_names_the_instruction(judge: Judge) -> None:
+def test_a_difference_between_emulator_and_processor_names_the_instruction(judge: Judgement) -> None:
     """The emulator computes an exact reciprocal of 3, processors one of twelve bits."""
     code = "twice:\n movl $3, %eax\n cvtsi2ss %eax, %xmm1\n rcpss %xmm1, %xmm0\n movd %xmm0, %eax\n ret\n"
     with pytest.raises(JudgeError, match=r"emulator and processor differ at line 4: rcpss %xmm1, %xmm0 .*xmm0: 0x"):
         judge(TWICE, "twice", code, native="always")
 
 
-def test_what_the_emulator_computes_wrongly_runs_natively(judge: Judge) -> None:
+def test_what_the_emulator_computes_wrongly_runs_natively(judge: Judgement) -> None:
     """unicorn leaves a value too many on the stack of x87 where the operand of the logarithm is 0."""
     code = """
     twice:
@@ -370,7 +371,7 @@ shuffle:
 """
 
 
-def test_a_case_with_intrinsics_runs_natively_itself(judge: Judge) -> None:
+def test_a_case_with_intrinsics_runs_natively_itself(judge: Judgement) -> None:
     right = judge(INTRINSICS, "shuffle", SHUFFLE_CODE)
     assert (right.kind, right.detail["native"]) == ("pass", True), right
     wrong = judge(INTRINSICS, "shuffle", SHUFFLE_CODE.replace("vpshufb", "vpaddb"))
@@ -381,20 +382,45 @@ def test_a_case_with_intrinsics_runs_natively_itself(judge: Judge) -> None:
     assert beyond.kind == "crash"
 
 
-def test_code_without_avx_for_a_case_with_intrinsics_runs_natively_too(judge: Judge) -> None:
+def test_code_without_avx_for_a_case_with_intrinsics_runs_natively_too(judge: Judgement) -> None:
     verdict = judge(INTRINSICS, "shuffle", "shuffle: ret\n")
     assert (verdict.kind, verdict.detail["native"]) == ("mismatch", True)
 
 
 @pytest.mark.parametrize("settings", [{"native": "off"}, {"isa": "x86-64"}])
 def test_a_case_with_intrinsics_is_inconclusive_where_nothing_may_run_natively(
-    judge: Judge, settings: dict[str, str]
+    judge: Judgement, settings: dict[str, str]
 ) -> None:
     verdict = judge(INTRINSICS, "shuffle", SHUFFLE_CODE, **settings)
     assert verdict.kind == "inconclusive"
     assert "--llmc-isa x86-64-v3" in verdict.message
 
 
-def test_an_unknown_level_is_an_error_of_the_case(judge: Judge) -> None:
+def test_an_unknown_level_is_an_error_of_the_case(judge: Judgement) -> None:
     with pytest.raises(CaseError, match="expected one of x86-64, x86-64-v2, x86-64-v3, x86-64-v4, found `avx9`"):
         judge("// LLMC: isa avx9\nint twice(int x) { return 2 * x; }", "twice", "twice: ret\n")
+
+
+def test_check_and_batches_take_answers_in_intel_syntax() -> None:
+    answer = """Here is the code:
+
+    add_eight:
+        vmovdqu ymm0, ymmword ptr [rdi]
+        vpaddd ymm0, ymm0, ymmword ptr [rsi]
+        vmovdqu ymmword ptr [rdi], ymm0
+        vzeroupper
+        ret
+
+    It adds eight numbers at once.
+    """
+    assert check(ADD_EIGHT, "add_eight", answer, examples=10).kind == "inconclusive"
+    assert check(ADD_EIGHT, "add_eight", answer, examples=10, native="auto", isa="x86-64-v3").kind == "pass"
+    with Judge(1, examples=10, native="auto", isa="x86-64-v3") as judge:
+        verdict = judge.check(Sample(ADD_EIGHT, "add_eight", answer))
+    assert (verdict.kind, verdict.detail["native"]) == ("pass", True)
+
+
+@pytest.mark.parametrize("settings", [{"native": "on"}, {"isa": "avx2"}])
+def test_unknown_settings_are_refused(settings: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        check(ADD_EIGHT, "add_eight", "", **settings)  # type: ignore[arg-type]
