@@ -43,8 +43,8 @@ class Judge(JudgeFace[bytes]):
 
     `native` and `isa` are as for `check`.
 
-    Raises ValueError for a number of processes below 1, for an unknown mode or level, for an effort that is no number of
-    0 or more and for a time limit that is no number above 0; SettingError where libraries for proofs are missing.
+    Raises ValueError for a number of processes below 1, for an unknown mode or level, for an effort that is no number
+    of 0 or more and for a time limit that is no number above 0; SettingError where libraries for proofs are missing.
     """
 
     def __init__(
