@@ -265,6 +265,13 @@ def read_records(path: Path) -> list[Record]:
     return cast("list[Record]", replay.read_records(path))
 
 
+def fill_in(record: Record) -> Record:
+    """The record with all members that a session's own records have: what a file may leave out is unknown."""
+    unknown: dict[str, Any] = {"stop": "eos", "seconds": None, "seed": None, "model": {}, "verdict": None, "detail": {}}
+    tokens = {"prompt": None, "answer": None, **record.get("tokens", {})}
+    return cast(Record, {**unknown, **record, "tokens": tokens})
+
+
 class DamagedLine(NamedTuple):
     """A line of a file that is no record."""
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from pytest_llmcompiler.errors import ResumeError
 from pytest_llmcompiler.model.answer import Prompt, QuestionKey, read_question_key
-from pytest_llmcompiler.report.records import Record, RecordSettings, read_records
+from pytest_llmcompiler.report.records import Record, RecordSettings, fill_in, read_records
 
 MODEL_IDENTITY = ("backend", "name", "file", "url", "sha256")
 """The facts about a model by which two models are told apart. The hardware that it runs on is not among them."""
@@ -23,7 +23,7 @@ class Resumption:
         self._path = path
         self._samples: dict[QuestionKey, dict[int, Record]] = defaultdict(dict)
         for record in read_records(path) if path.exists() else ():
-            self._samples[read_question_key(record)][record["sample"]] = record
+            self._samples[read_question_key(record)][record["sample"]] = fill_in(record)
 
     def __len__(self) -> int:
         return sum(map(len, self._samples.values()))

@@ -112,6 +112,24 @@ VALUES = st.recursive(
 )
 
 
+def similar(value: Any) -> st.SearchStrategy[Any]:
+    """Other values of the same type, most of which a record may have."""
+    if isinstance(value, dict):
+        return st.sets(st.sampled_from(sorted(value)), max_size=len(value)).map(
+            lambda names: {n: value[n] for n in names}
+        )
+    if isinstance(value, list):
+        return st.lists(st.sampled_from(value), max_size=3) if value else st.just([])
+    kinds = {bool: st.booleans(), int: st.integers(0, 2**128), float: st.floats(0, 2.0**128), str: st.text(max_size=9)}
+    return kinds.get(type(value), st.none())
+
+
+def member(value: Any, place: tuple[Any, ...]) -> Any:
+    for name in place:
+        value = value[name]
+    return value
+
+
 def changed(place: tuple[Any, ...], value: Any) -> dict[str, Any]:
     """The record with another value in one place."""
     record: dict[str, Any] = json.loads(json.dumps(WHOLE))
@@ -146,27 +164,27 @@ def read_by_all(path: Path) -> None:
             results.export(f"{kind}:{path.with_name(file)}" if kind else str(path.with_name(file)))
         except ResultsError as error:
             assert "can't write" in str(error)
-    complete = [{**WHOLE, **record} for record in judged]
-    if complete:
+    resumed = resumption.samples_of(PROMPT, {})
+    if resumed:
         page = ReportPage(path.with_name("page.html"))
-        page.add(build_item_report(PROMPT, complete, None, lambda number: None))  # type: ignore[arg-type]
+        page.add(build_item_report(PROMPT, list(resumed.values()), None, lambda number: None))
         page.write({}, [1])
 
 
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.sampled_from(PLACES), VALUES)
-@example(("detail",), {})
-@example(("tokens", "prompt"), 1.5)
-@example(("prompt",), [1])
-@example(("model", "name"), {"deep": [1]})
-@example(("sample",), 10**30)
-@example(("seconds",), 2.0**127)
-@example(("detail", "cost", "bytes"), 0)
-@example(("detail", "adequacy", "mutants"), 2**127)
-def test_any_value_is_read_or_named(tmp_path: Path, place: tuple[Any, ...], value: Any) -> None:
+@given(st.sampled_from(PLACES).flatmap(lambda place: st.tuples(st.just(place), VALUES | similar(member(WHOLE, place)))))
+@example((("detail",), {}))
+@example((("tokens", "prompt"), 1.5))
+@example((("prompt",), [1]))
+@example((("model", "name"), {"deep": [1]}))
+@example((("sample",), 10**30))
+@example((("seconds",), 2.0**127))
+@example((("detail", "cost", "bytes"), 0))
+@example((("detail", "adequacy", "mutants"), 2**127))
+def test_any_value_is_read_or_named(tmp_path: Path, change: tuple[tuple[Any, ...], Any]) -> None:
     path = tmp_path / "r.jsonl"
     good = {**WHOLE, "sample": 1, "function": "g"}
-    path.write_text(json.dumps(good) + "\n" + json.dumps(changed(place, value)) + "\n")
+    path.write_text(json.dumps(good) + "\n" + json.dumps(changed(*change)) + "\n")
     try:
         ReplayModel(path)
     except ModelError as error:
@@ -192,9 +210,3 @@ def test_a_wrong_type_names_the_member(tmp_path: Path, place: tuple[Any, ...]) -
     name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).removeprefix(".")
     expected = "schema {'a': 1} is not known" if name == "schema" else f"'{name}' must be "
     assert str(error.value).startswith(f"{path}:1: {expected}")
-
-
-def member(value: Any, place: tuple[Any, ...]) -> Any:
-    for name in place:
-        value = value[name]
-    return value
