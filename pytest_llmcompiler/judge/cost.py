@@ -63,7 +63,10 @@ class CostMeter:
         self._suite, self._assembler, self._run = suite, assembler, run
 
     def describe(self, passing: PassingRun) -> dict[str, Any]:
-        """The fact `cost` of the verdict on a candidate; empty where its instructions can't be counted."""
+        """The fact `cost` of the verdict on a candidate; empty where its instructions can't be counted, and for a suite
+        of chosen inputs alone."""
+        if self._suite.is_restricted:
+            return {}
         own = self._measure(passing)
         return describe_costs(own, self._references) if own else {}
 

@@ -83,7 +83,8 @@ class Suite:
         """The builds of the reference that only some inputs needed, by name."""
         self._corpus: Corpus[SuiteEntry] | None = None
         self._saved: SavedSuite | None = None
-        self._is_restricted, self._is_explainable = False, False
+        self.is_restricted, self._is_explainable = False, False
+        """Whether the inputs are chosen ones alone, and whether what explaining failures needs is there."""
         self._files = SuiteFiles(under_test, self._rules, (examples, seed))
 
     def restrict(self, inputs: Collection[Input]) -> Suite:
@@ -91,7 +92,7 @@ class Suite:
         limited = Suite(self.under_test, self.examples, self.seed, self.oracle.builds)
         corpus = Corpus(limited.oracle.look, limited.oracle.accept)
         corpus.entries = {input: entry for input, entry in self.corpus.entries.items() if input in inputs}
-        limited._is_restricted = True
+        limited.is_restricted = True
         limited._builds, limited._corpus = self._summary.builds, corpus
         limited._saved = limited._summarise(corpus, None)
         return limited
@@ -101,7 +102,7 @@ class Suite:
         other = copy.copy(self)
         other._corpus = Corpus(self.oracle.look, self.oracle.accept)
         other._corpus.entries = entries
-        other._is_restricted = True
+        other.is_restricted = True
         varied = frozenset(range(len(entries)))
         other._saved = replace(self._summary, whole_program=None, varied=varied, inspected=())
         return other
@@ -140,7 +141,7 @@ class Suite:
             self.from_main = saved.from_main
         oracle.close(self._summary.builds)
         texts = {level: under_test.assemble_reference(level) for level in REFERENCE_LEVELS}
-        if not saved and not self._is_restricted:
+        if not saved and not self.is_restricted:
             codes = tuple(builds.codes for builds in oracle.builds.optimised)
             known = under_test.reference.known_variables(under_test.function)
             self._files.builds.save(SavedBuilds(codes, oracle.whole_file.codes, texts, self.from_main, known))
@@ -222,10 +223,10 @@ class Suite:
 
     def image(self, build: Callable[[Suite], bytes]) -> bytes:
         """The engine's image of the suite, from the cache or as it is built now."""
-        image = None if self._is_restricted else self._files.image.load()
+        image = None if self.is_restricted else self._files.image.load()
         if image is None:
             image = build(self)
-            if not self._is_restricted:
+            if not self.is_restricted:
                 self._files.image.save(image)
         return image
 
@@ -234,11 +235,10 @@ class Suite:
     ) -> Mapping[str, CostCounts]:
         """What clang's own code costs on the suite, by level, from the cache or as it is measured now."""
         file = self._files.costs(assembler)
-        costs: Mapping[str, CostCounts] | None = None if self._is_restricted else file.load()
+        costs: Mapping[str, CostCounts] | None = file.load()
         if costs is None:
             costs = measure()
-            if not self._is_restricted:
-                file.save(costs)
+            file.save(costs)
         return costs
 
     def build_reserve(self) -> dict[Input, SuiteEntry]:
@@ -316,7 +316,7 @@ class Suite:
                 f"{', '.join(fixed)}"
             )
         tests = self.under_test.reference.case.tests
-        if tests and whole_program is None and not self._is_restricted:
+        if tests and whole_program is None and not self.is_restricted:
             warnings.append(describe_unrunnable(tests, function))
         bug = describe_compiler_bug(corpus.entries, function, self.under_test.signature)
         if bug:

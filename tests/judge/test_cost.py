@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from faces import Compile
 
+from pytest_llmcompiler import Judge, Sample
 from pytest_llmcompiler.emulator import engine_server, instruction_counter
 from pytest_llmcompiler.judge.cost import LEVELS
 from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
@@ -136,6 +138,18 @@ def test_clang_compiles_once_for_all_sessions(compiled: Compile, monkeypatch: py
 
     monkeypatch.setattr(Toolchain, "start_level", fail)
     assert cost(harness(compiled, ONE, "one"), text) == first
+
+
+def test_neither_workers_nor_caches_change_a_cost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = ["one:\n movl $1, %eax\n ret\n", "one:\n xorl %eax, %eax\n incl %eax\n ret\n", "one:\n ret\n"]
+    found = []
+    for workers, folder in ((1, "first"), (3, "second"), (2, "first")):
+        monkeypatch.setenv("LLMC_CACHE", str(tmp_path / folder))
+        with Judge(workers, examples=10) as judge:
+            verdicts = judge.check_many(Sample(ONE, "one", answer) for answer in 3 * answers)
+            found.append([verdict.detail.get("cost") for verdict in verdicts])
+    assert found[0] == found[1] == found[2]
+    assert [cost is None for cost in found[0]] == 3 * [False, False, True]
 
 
 def test_code_that_fails_has_no_cost(compiled: Compile) -> None:

@@ -86,7 +86,7 @@ def check_command(project: Path, line: str) -> None:
     assert " error" not in result.stdout.splitlines()[-1], result.stdout
 
 
-@pytest.mark.parametrize("page", ["python", "results"])
+@pytest.mark.parametrize("page", ["python", "results", "cost"])
 def test_python_examples(project: Path, page: str) -> None:
     """A comment behind a call of `print` says what that prints. The examples of results read what its commands write."""
     for other, line in COMMANDS if page == "results" else ():
