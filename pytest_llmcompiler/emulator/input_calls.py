@@ -60,6 +60,7 @@ class InputCalls:
             self._watch(name, functools.partial(self._on_format, argument, 0))
         for kind, functions in ((LINE, _LINES), (TEXT, _CHARACTERS)):
             self._watch_all(kind, functions)
+        self._watch("read", self._on_read_descriptor)
         for name, argument in _TEXT_FORMATS.items():
             self._watch(name, functools.partial(self._on_text_format, argument))
         for name in _NUMBER_PARSERS:
@@ -86,6 +87,10 @@ class InputCalls:
     def _on_read(self, kind: bytes, stream: int | None, _: int) -> None:
         if self._reads_input(stream):
             self._add(kind)
+
+    def _on_read_descriptor(self, _: int) -> None:
+        if self._guest.library_argument(0) == 0:
+            self._add(TEXT)
 
     def _on_text_format(self, argument: int, _: int) -> None:
         if len(self.line_formats) < _MAX_CALLS:

@@ -35,6 +35,11 @@ class ProgramUnderTest:
         """Whether `main` has parameters."""
         return bool(self.signature.params)
 
+    @property
+    def has_varying_inputs(self) -> bool:
+        """Whether anything that the program does can depend on its arguments or on standard input."""
+        return self.takes_arguments or self.reference.reads_standard_input(MAIN)
+
     def find_unjudgeable_reason(self) -> str | None:
         """Why no candidate for the program can be judged; None where any can."""
         reference = self.reference
@@ -93,6 +98,7 @@ class ProgramUnderTest:
         The machine of the program for which this was called longest ago is freed, if they are too many.
         """
         _ = self._waiting_machine
+        self.reference.target.processor.get_decoder()  # children can't import it
         for other in _WAITING.use(self):
             machine: Machine | None = other.__dict__.pop("_waiting_machine", None)
             if machine is not None:

@@ -147,6 +147,25 @@ def test_inputs_are_learnt_from_what_the_program_reads(tmp_path: Path) -> None:
     assert len(re.findall(r"-?\d+", text.replace("\\n", " "))) >= 8
 
 
+def test_a_program_that_reads_nothing_has_one_input_however_long_it_runs(tmp_path: Path) -> None:
+    source = """
+        #include <stdio.h>
+        int main(void)
+        {
+            static double table[64];
+            for (int round = 0; round < 3000; round++)
+                for (int i = 0; i < 64; i++)
+                    table[i] = table[i] * 0.5 + i;
+            printf("%.3f\\n", table[63]);
+            return 0;
+        }
+    """
+    verdict = check(source, "main", compile_text(tmp_path, source, "gcc", "-O3"), program=True)
+    assert verdict.passed, str(verdict)
+    assert verdict.detail["inputs"] == 1
+    assert "movaps" in compile_text(tmp_path, source, "gcc", "-O3")
+
+
 def test_an_answer_brings_all_of_its_own(tmp_path: Path) -> None:
     """Other functions and variables than the reference's, and names that the C library has too."""
     answer = """
