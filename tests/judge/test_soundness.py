@@ -179,3 +179,11 @@ def test_many_searches_leave_room_for_comparisons(judged: Judged) -> None:
 def test_many_external_calls_do_not_reduce_the_inputs(judged: Judged) -> None:
     source = "int ask(int); int poll(int x) { for (int i = 0; i < 50; i++) x ^= ask(i); return x; }"
     assert judged(source, "poll", "poll:\n\tmovl %edi, %eax\n\tret\n").detail["inputs"] > 30
+
+
+def test_addresses_count_with_all_their_bits(judged: Judged) -> None:
+    """The emulator alone takes the upper 12 bits of an address for zeros."""
+    text = "get:\n\tmovabsq $0x1000000000000000, %rax\n\torq %rdi, %rax\n\tmovl (%rax), %eax\n\tret\n"
+    verdict = judged("int get(const int *p) { return *p; }", "get", text)
+    assert verdict.kind == "crash"
+    assert "bad read of 4 bytes" in verdict.message
