@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import sys
 import tempfile
 import time
@@ -39,8 +40,10 @@ def main() -> None:
         start = time.perf_counter()
         summary = import_dataset("llm4decompile", source, Path(folder) / "out")
         seconds = time.perf_counter() - start
-    cores = len(os.sched_getaffinity(0))
-    print(f"{summary.taken} of {rows} rows in {seconds:.1f} s with {cores} cores: {rows / seconds:.0f} a second")
+    usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    work = sum(one.ru_utime + one.ru_stime for one in usage)
+    print(f"{summary.taken} of {rows} rows in {seconds:.1f} s on {len(os.sched_getaffinity(0))} cores")
+    print(f"{work:.1f} s of processor time: {1000 * work / rows:.1f} ms a row")
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from pytest_llmcompiler.importers.screening import screen_c, screen_ir
 from pytest_llmcompiler.importers.supercoder import read_supercoder
 from pytest_llmcompiler.importers.table import read_with_columns
 from pytest_llmcompiler.importers.texts import read_angha, read_ir
+from pytest_llmcompiler.judge.verdict import harmless
 from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.syntax_check import CompileFault, find_uncompilable
 
@@ -86,7 +87,7 @@ class ReasonCounts:
         for reason, count in sorted(self._counts.items(), key=lambda pair: (-pair[1], pair[0])):
             places = self._places[reason]
             more = f" and {count - len(places):,} more" if count > len(places) else ""
-            yield f"  {count:,} x {reason}: {', '.join(places)}{more}"
+            yield harmless(f"  {count:,} x {reason}: {', '.join(places)}{more}")
 
 
 class _PlacedRow(NamedTuple):

@@ -20,6 +20,7 @@ from typing import IO, Any, NamedTuple, cast
 from pytest_llmcompiler.errors import DatasetError
 from pytest_llmcompiler.files import escape_name
 from pytest_llmcompiler.importers.imported import Row
+from pytest_llmcompiler.judge.verdict import harmless
 from pytest_llmcompiler.program.directive_comments import decode_source
 
 _MAX_LINE_BYTES = 64 << 20
@@ -133,7 +134,7 @@ def _read_archive(path: Path) -> Iterator[Row | BadRow]:
         for member in archive:
             stream = archive.extractfile(member) if member.isfile() else None
             if stream and _find_format(Path(member.name)) in (*_LINES, _VALUE):
-                yield from _read_stream(stream, member.name, escape_name(member.name))
+                yield from _read_stream(stream, member.name, harmless(escape_name(member.name)))
 
 
 def _read_stream(stream: IO[bytes], file: str, name: str) -> Iterator[Row | BadRow]:

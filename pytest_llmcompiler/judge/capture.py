@@ -25,7 +25,7 @@ from pytest_llmcompiler.judge.reproducer import (
     Reproducer,
     ResultPart,
 )
-from pytest_llmcompiler.judge.whole_program import MAX_PROGRAM_INSTRUCTIONS
+from pytest_llmcompiler.judge.whole_program import limit_reference
 from pytest_llmcompiler.targets import abi
 from pytest_llmcompiler.values.c_types import Float, Function, Int, Pointer, Type, build_value_mask, find_unsupported
 from pytest_llmcompiler.values.layout import GARBAGE, Layout
@@ -46,13 +46,12 @@ def capture_reproducer(differential: DifferentialRun, failing: FailingRun) -> Re
 def _capture_whole_program(differential: DifferentialRun, failing: FailingRun) -> Reproducer:
     """A run of the whole program starts as a process does, so nothing of its state needs to be captured."""
     machine, whole_program = differential.machine, differential.suite.whole_program
+    case = differential.suite.under_test.reference.case
     run = machine.run_program(whole_program.limit if whole_program else 0)
     return {
         "whole_program": True,
         "input_lines": failing.format_input(()),
-        "breakpoint": find_breakpoint(
-            differential, failing, run, lambda: machine.run_program(MAX_PROGRAM_INSTRUCTIONS)
-        ),
+        "breakpoint": find_breakpoint(differential, failing, run, lambda: machine.run_program(limit_reference(case))),
         "notes": _forbidden_notes(run),
     }
 

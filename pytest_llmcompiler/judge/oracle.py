@@ -26,7 +26,7 @@ from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
 from pytest_llmcompiler.judge.most_recent import MostRecent
 from pytest_llmcompiler.judge.reference_builds import ReferenceBuilds
 from pytest_llmcompiler.judge.whole_file import WholeFileCheck
-from pytest_llmcompiler.judge.whole_program import HangLimit, WholeProgram, run_whole_program
+from pytest_llmcompiler.judge.whole_program import HangLimit, WholeProgram, limit_reference, run_whole_program
 from pytest_llmcompiler.targets import abi
 from pytest_llmcompiler.values.input import Input
 from pytest_llmcompiler.values.layout import MAX_OBJECT_BYTES, PAGE, Layout, lay_out
@@ -243,10 +243,9 @@ class Oracle:
         """The run of the whole program; None where it has no `main`, or shows nothing of the function."""
         if not self._under_test.reference.golden.has_main or self._under_test.function == "main":
             return None
-        machines = self._machines
-        return run_whole_program(
-            [machines.probe.run_program, machines.optimised[0].run_program], machines.golden, _HANG_LIMIT
-        )
+        machines, instructions = self._machines, limit_reference(self._under_test.reference.case)
+        others = [machines.probe.run_program, machines.optimised[0].run_program]
+        return run_whole_program(others, machines.golden, _HANG_LIMIT, instructions)
 
     def effort(self) -> int:
         """The effort of the last run of the probe, in its steps."""

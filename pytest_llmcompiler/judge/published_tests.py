@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 from pytest_llmcompiler.emulator.kernel import SIGNAL_CODE
 from pytest_llmcompiler.emulator.observation import Observation
 from pytest_llmcompiler.judge.compare_output import quote_text
-from pytest_llmcompiler.judge.whole_program import MAX_PROGRAM_INSTRUCTIONS, WholeProgram
-from pytest_llmcompiler.program.case import PublishedTests, TestKind
+from pytest_llmcompiler.judge.verdict import harmless
+from pytest_llmcompiler.judge.whole_program import WholeProgram, limit_reference
+from pytest_llmcompiler.program.case import Case, TestKind
 
 PublishedResult = dict[str, Any]
 """The fact `published` of verdicts: see `record.schema.json`."""
@@ -79,11 +80,12 @@ def _strip_lines(text: bytes) -> list[bytes]:
     return [line.rstrip() for line in text.rstrip().split(b"\n")]
 
 
-def describe_unrunnable(tests: PublishedTests, function: str) -> str:
+def describe_unrunnable(case: Case, function: str) -> str:
     """Why tests are left out whose run with the reference in it shows nothing."""
+    name = case.tests.path.name if case.tests else ""
     return (
-        f"the tests in {tests.path.name} are left out: they do not call {function}, do not end within "
-        f"{MAX_PROGRAM_INSTRUCTIONS:,} instructions, or builds of the reference differ in them"
+        f"the tests in {name} are left out: they do not call {function}, do not end within "
+        f"{limit_reference(case):,} instructions, or builds of the reference differ in them"
     )
 
 
@@ -106,5 +108,5 @@ def _describe_fault(run: Observation) -> str:
 
 
 def _shorten(text: str) -> str:
-    line = " ".join(text.split())
+    line = harmless(" ".join(text.split()))  # a candidate may have printed it
     return line if len(line) <= _MAX_CHARACTERS else line[: _MAX_CHARACTERS - 2] + " …"

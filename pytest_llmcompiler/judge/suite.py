@@ -315,9 +315,9 @@ class Suite:
                 "what is too large for inputs, or of a type that inputs can't have, always has its initial value: "
                 f"{', '.join(fixed)}"
             )
-        tests = self.under_test.reference.case.tests
-        if tests and whole_program is None and not self.is_restricted:
-            warnings.append(describe_unrunnable(tests, function))
+        case = self.under_test.reference.case
+        if case.tests and whole_program is None and not self.is_restricted:
+            warnings.append(describe_unrunnable(case, function))
         bug = describe_compiler_bug(corpus.entries, function, self.under_test.signature)
         if bug:
             warning, counts["compiler_bug"] = bug

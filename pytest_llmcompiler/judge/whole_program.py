@@ -13,9 +13,11 @@ from pytest_llmcompiler.judge.compare_memory import first_difference
 from pytest_llmcompiler.judge.difference import Difference
 from pytest_llmcompiler.judge.format_c import format_bytes
 from pytest_llmcompiler.judge.location import OutputStream, RunEnding
+from pytest_llmcompiler.program.case import Case
 
-MAX_PROGRAM_INSTRUCTIONS = 2_000_000
-"""Instructions of the program with the reference in it. A longer one is not used: each candidate would run it too."""
+_MAX_PROGRAM_INSTRUCTIONS, _MAX_TEST_INSTRUCTIONS = 2_000_000, 20_000_000
+"""Instructions of the program with the reference in it, and of one whose `main` is published tests: what they say is
+asked for. A longer program is not used: each candidate would run it too."""
 _LONG_RUN_BYTES, _PER_LATER_BYTE = 1_000_000, 4
 """Bytes of code after which a run of the reference is long, and the instructions that a candidate may execute for each
 byte above: 16 for each instruction, so that a hang does not take minutes."""
@@ -40,6 +42,11 @@ class HangLimit:
         return self.base + self.per_byte * short + _PER_LATER_BYTE * (executed_bytes - short)
 
 
+def limit_reference(case: Case) -> int:
+    """The instructions that the program of a case may execute with the reference in it."""
+    return _MAX_TEST_INSTRUCTIONS if case.tests else _MAX_PROGRAM_INSTRUCTIONS
+
+
 @dataclass(frozen=True)
 class WholeProgram:
     """The run of the program with the reference in it."""
@@ -50,14 +57,15 @@ class WholeProgram:
 
 
 def run_whole_program(
-    others: Sequence[Callable[[int], Observation]], golden: Machine, hang_limit: HangLimit
+    others: Sequence[Callable[[int], Observation]], golden: Machine, hang_limit: HangLimit, instructions: int
 ) -> WholeProgram | None:
-    """Run the program with the reference in it; None where that shows nothing of the function.
+    """Run the program with the reference in it, for at most so many instructions; None where that shows nothing of the
+    function.
 
     That is where `main` does not reach the function, where the program does not end, and where another build of the
     reference behaves differently. Each of `others` runs such a build for at most a number of instructions.
     """
-    run = golden.run_program(MAX_PROGRAM_INSTRUCTIONS)
+    run = golden.run_program(instructions)
     if not run.edges or run.outcome not in ("exit", "abort"):
         return None
     limit = hang_limit.instructions(run.executed_bytes)

@@ -289,6 +289,18 @@ def test_hostile_tests_are_refused(run_import: Import, tmp_path: Path) -> None:
     assert [line["taken"] for line in read_manifest(run_import("llm4decompile", source))] == [False, True]
 
 
+def test_names_do_not_reach_the_terminal(
+    run_import: Import, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The name of a file in an archive may hold what a terminal acts on."""
+    write_lines(tmp_path / "a.jsonl", [exebench_row(func_def=""), exebench_row()])
+    with tarfile.open(tmp_path / "rows.tar", "w") as archive:
+        archive.add(tmp_path / "a.jsonl", "\x1b[2J/../../a.jsonl")
+    folder = run_import("exebench", tmp_path / "rows.tar")
+    assert "\x1b" not in capsys.readouterr().out
+    assert list_cases(folder) == ["000001_move.c"]
+
+
 def test_lines_that_are_no_rows(run_import: Import, tmp_path: Path) -> None:
     lines = ["{", "[" * 100_000, "7", '{"c": ' + "1" * 5000 + "}", '{"c": NaN}', json.dumps({"c": BODY})]
     folder = run_import("jsonl", write_lines(tmp_path / "rows.jsonl", lines), "--columns", "source=c")

@@ -249,6 +249,7 @@ READING = [
     "#define a asm",
     "// LLMC: cflags -include /etc/passwd",
     "// LLMC: link /etc/*.c",
+    "// LLMC: tests /etc/tests.c",
     "#include\0 </etc/passwd>",
 ]
 
