@@ -95,6 +95,7 @@ def test_speed_and_size_have_a_point_for_each_function() -> None:
         [pytest.approx(x), pytest.approx(y)] for x, y in ((0.5, 0.25), (2 / 3, 0.5), (4 / 9, 1), (1, 2 / 3))
     ]
     assert texts_of(axes) == ["-O0", "-O2", "-O3", "-Oz"]
+    assert (axes.get_xlabel()[:20], axes.get_ylabel()[:20]) == ("size: bytes of clang", "speed: instructions ")
 
 
 @pytest.mark.parametrize(
