@@ -7,8 +7,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from pytest_llmcompiler.report.cost_ratios import MEASURES
+from pytest_llmcompiler.report.cost_ratios import MEASURES, SIZE, SPEED
 from pytest_llmcompiler.report.passk import SampleCounts, t_quantile
+
+_MOST_LISTED = 3
+"""Functions that are named as the slowest, and as the largest."""
 
 
 @dataclass(frozen=True)
@@ -70,4 +73,16 @@ def cost_notes(counts_by_item: Sequence[SampleCounts]) -> list[str]:
     for kind in dict.fromkeys(name.partition("@")[0] for name in MEASURES):
         parts = [f"{name.partition('@')[2]} {mean}" for name, mean in estimates.items() if mean and kind in name]
         lines.append(f"  {kind:5}  against " + ", ".join(parts))
+    for noun, measure in (("slowest", SPEED), ("largest", SIZE)):
+        worst = list_worst(counts_by_item, measure)
+        if worst:
+            lines.append(f"  {noun}, by {measure}: " + ", ".join(f"{name} {ratio:.2f}" for name, ratio in worst))
     return lines
+
+
+def list_worst(counts_by_item: Iterable[SampleCounts], measure: str) -> list[tuple[str, float]]:
+    """The functions whose right answers are furthest behind clang by a measure, the worst first; none that are not
+    behind."""
+    means = mean_by_function(counts_by_item, measure)
+    behind = sorted((mean, f"{file}::{name}") for (file, name), mean in means.items() if mean < 0)
+    return [(name, math.exp(mean)) for mean, name in behind[:_MOST_LISTED]]

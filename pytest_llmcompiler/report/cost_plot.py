@@ -37,6 +37,11 @@ class CostPlot:
     """All measures over functions."""
 
     @property
+    def main(self) -> list[tuple[str, CostEstimate]]:
+        """The two measures that stand beside pass@k."""
+        return [(name, mean) for name, mean in self.estimates if name in (SPEED, SIZE)]
+
+    @property
     def mean(self) -> PlottedCost:
         """The mean over functions."""
         values = dict(self.estimates)

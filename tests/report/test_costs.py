@@ -106,6 +106,7 @@ def test_the_table_has_speed_and_size_of_what_passes() -> None:
     assert (
         "geometric mean over 2 functions" in text and "speed against O3 1.00" in text and "size against O3 1.41" in text
     )
+    assert "slowest, by speed@O3: a.c::g 0.50" in text and "largest, by size@Oz: a.c::g 0.50" in text
     assert not any("speed" in line for line in summary_lines(samples[3:], [1], 200))
 
 

@@ -302,6 +302,8 @@ def test_speed_is_plotted_against_size(opened: Open) -> None:
         "clang -O3: speed 1.00, size 0.67",
         "clang -Oz: speed 0.80, size 1.00",
     }
+    summary = page.get_by_role("region", name="Summary")
+    assert "speed@O3\n0.67\n0.00 to" in summary.inner_text() and "size@Oz\n0.50\n" in summary.inner_text()
     plot.get_by_text("Values").click()
     assert "speed@O3\t0.67\t" in plot.get_by_role("table").inner_text()
     page.get_by_role("button", name="f", exact=True).first.click()
