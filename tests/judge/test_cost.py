@@ -129,6 +129,25 @@ def test_the_levels_are_those_of_clang_and_not_of_the_prompt(compiled: Compile) 
     assert references["Oz"] == {"instructions": 3 * inputs, "bytes": 4}  # pushq $1, popq %rax, retq
 
 
+def test_ir_that_forbids_to_optimise_it_is_optimised_all_the_same(compiled: Compile) -> None:
+    """clang writes `optnone` at -O0, and a file of IR may have it."""
+    source = """
+define i32 @twice(i32 %x) #0 {
+  %place = alloca i32
+  store i32 %x, ptr %place
+  %value = load i32, ptr %place
+  %sum = add i32 %value, %value
+  ret i32 %sum
+}
+attributes #0 = { noinline nounwind optnone "frame-pointer"="all" }
+"""
+    twice = Harness(compiled(source, ".ll"), "twice", JudgeSettings(examples=10))
+    found = cost(twice, "twice:\n leal (%rdi,%rdi), %eax\n ret\n")
+    assert {name: found[name] for name in ("instructions", "bytes")} == found["references"]["O3"]
+    assert found["references"]["O0"]["instructions"] > 2 * found["instructions"]
+    assert found["references"]["Oz"]["bytes"] <= found["bytes"]
+
+
 def test_clang_compiles_once_for_all_sessions(compiled: Compile, monkeypatch: pytest.MonkeyPatch) -> None:
     text = "one:\n movl $1, %eax\n ret\n"
     first = cost(harness(compiled, ONE, "one"), text)
