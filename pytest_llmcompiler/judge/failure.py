@@ -191,8 +191,9 @@ def _locate(machine: FaultingMachine, address: int, layout: Layout | None) -> Ac
 def _hang(run: Observation, expected: Observation, limit: int) -> Failure:
     if len(run.calls) == MAX_EXTERNAL_CALLS:
         observed, reference = f"{MAX_EXTERNAL_CALLS} external calls", f"the reference makes {len(expected.calls)}"
-    else:
-        observed, reference = f"{limit} instructions", f"the reference executes {expected.executed_bytes} bytes of code"
+    else:  # a native run is limited by time
+        observed = run.fault.description if run.fault else f"{limit} instructions"
+        reference = f"the reference executes {expected.executed_bytes} bytes of code"
     return Failure(
         kind="hang",
         message=f"still running after {observed}; {reference}",

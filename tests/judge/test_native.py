@@ -141,6 +141,7 @@ def test_accesses_beside_an_object_fault(judge: Judgement) -> None:
 def test_an_endless_loop_hangs(judge: Judgement) -> None:
     verdict = judge(SQUARE, "square", "square: vmulss %xmm0, %xmm0, %xmm0\n.Lagain: jmp .Lagain\n", examples=3)
     assert verdict.kind == "hang"
+    assert "s of processor time" in verdict.message
 
 
 def test_instructions_whose_result_varies_are_inconclusive(judge: Judgement) -> None:

@@ -85,6 +85,7 @@ class ProcessorExecution:
         """End the confined process."""
         if self._shared_as and self._shared_as[0] == os.getpid():
             self._end_process()
+        self._file = None
 
     def run(self, begin: int, limit: int) -> None:
         """Run from an address until the return address, with the emulator's registers and memory.
@@ -104,7 +105,7 @@ class ProcessorExecution:
                 runs = self._handle(self._process.wait(seconds))
         except OutOfTimeError:
             self._process = None
-            self._guest.stop(RunEnd("limit"))
+            self._guest.stop(RunEnd("limit", GuestFault(f"{seconds:.2g} s of processor time", begin)))
         except ProcessEndedError as error:
             self._process = None
             self._guest.stop(RunEnd("fault", GuestFault(f"the process is ended: {error}", begin)))
