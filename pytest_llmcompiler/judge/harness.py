@@ -247,7 +247,7 @@ class Harness:
             self._under_test.prepare_machine()
             try:
                 published = self._call_isolated(differential, _run_published, differential, tests.kind, program)
-            except (ChildDiedError, ChildTimeoutError):
+            except (ChildDiedError, ChildTimeoutError, ChildLostError):
                 return judged
         if published is None:
             return judged

@@ -10,7 +10,14 @@ from typing import Any, cast
 
 from pytest_llmcompiler import sandbox
 from pytest_llmcompiler.emulator.engine_look import Lead
-from pytest_llmcompiler.errors import AssemblyError, ChildDiedError, ChildTimeoutError, LinkError, UnsupportedError
+from pytest_llmcompiler.errors import (
+    AssemblyError,
+    ChildDiedError,
+    ChildLostError,
+    ChildTimeoutError,
+    LinkError,
+    UnsupportedError,
+)
 from pytest_llmcompiler.judge.code_cost import CostCounts, measure_bytes
 from pytest_llmcompiler.judge.cost import compile_levels, describe_costs
 from pytest_llmcompiler.judge.coverage import pass_verdict
@@ -68,6 +75,8 @@ class ProgramHarness:
         run = ProgramDifferentialRun(self._suite, candidate, assembly)
         try:
             explained, instructions = self._run(run, explain=explain)
+        except ChildLostError as error:
+            return Verdict("inconclusive", str(error), detail=detail)
         except (ChildDiedError, ChildTimeoutError) as error:
             return Verdict("inconclusive", f"the emulator gave up on it: {error}", detail=detail)
         if explained is None:
@@ -77,7 +86,7 @@ class ProgramHarness:
         verdict = Verdict(explained["kind"], explained["message"], tuple(explained["evidence"]), detail | facts)
         if self._settings.count_agreeing and verdict.kind in RUN_FAILURES:
             self._under_test.prepare_machine()
-            with contextlib.suppress(ChildDiedError, ChildTimeoutError):
+            with contextlib.suppress(ChildDiedError, ChildTimeoutError, ChildLostError):
                 verdict.detail["agreeing"] = _call_isolated(run.count_agreeing)
         return self._add_published(verdict, run)
 
@@ -93,7 +102,7 @@ class ProgramHarness:
             self._under_test.prepare_machine()
             try:
                 published = _call_isolated(lambda: describe_output_runs(outputs, run.run_on(entries)))
-            except (ChildDiedError, ChildTimeoutError):
+            except (ChildDiedError, ChildTimeoutError, ChildLostError):
                 return verdict
         return replace(verdict, detail=verdict.detail | {"published": published}) if published else verdict
 
