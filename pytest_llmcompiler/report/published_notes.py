@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 
 from pytest_llmcompiler.judge.verdict import RUN_FAILURES
 from pytest_llmcompiler.model.answer import read_question_key
 from pytest_llmcompiler.report.records import Record
 
+_MAX_CHARACTERS = 300
+"""Characters of an input that are shown."""
 _MAX_SHOWN = 5
 """Answers that are shown with their inputs: a few lines each."""
 
@@ -49,6 +52,6 @@ def _reference_lines(tested: Sequence[Record]) -> list[str]:
 def _describe_refusal(record: Record) -> str:
     """One line: the answer, what it does wrong, and on which input."""
     detail = record["detail"]
-    input = ", ".join(" ".join(line.split()) for line in detail.get("input", []))
+    input = textwrap.shorten(" ".join(detail.get("input", [])), _MAX_CHARACTERS, placeholder=" …")
     where = f" on {input}" if input else ""
     return f"{read_question_key(record)} sample {record['sample']}: {record['verdict']}: {detail['message']}{where}"

@@ -142,20 +142,20 @@ def test_program_of_a_row(tmp_path: Path) -> None:
     assert verdict.detail["published"] == {"tests": "io", "holds": False, "message": message}
 
 
-def test_table_and_records_of_a_session(pytester: pytest.Pytester) -> None:
+def test_table_and_records_of_a_session(project: pytest.Pytester) -> None:
     """The table tells how many answers pass the published tests and fail here, and on which input."""
     row = decompile_eval_rows()[0] | {"answers": [RIGHT, AT_THE_LIMIT, NEVER_ALL]}
-    pytester.makefile(".json", rows=json.dumps([row]))
+    project.makefile(".json", rows=json.dumps([row]))
     columns = "source=c_func,tests=c_test,answer=answers,passes=type,id=task_id"
     main(["import", "jsonl", "rows.json", "out", "--columns", columns])
     model = "--llmc-model=replay:out/answers.jsonl"
-    result = run(pytester, "out", model, "--llmc-samples=3", "--llmc-record=record.jsonl")
+    result = run(project, "out", model, "--llmc-samples=3", "--llmc-record=record.jsonl")
     result.stdout.fnmatch_lines(
         [
             "published tests: 2 of 3 answers that ran pass them; 1 of these fail here:",
             "  7.c::func0[[]asm-O0[]] sample 1: mismatch: return value: expected 0, observed 1*",
         ]
     )
-    records = [json.loads(line) for line in (pytester.path / "record.jsonl").read_text().splitlines()]
+    records = [json.loads(line) for line in (project.path / "record.jsonl").read_text().splitlines()]
     assert [record["verdict"] for record in records] == ["pass", "mismatch", "mismatch"]
     assert [record["detail"]["published"]["holds"] for record in records] == [True, True, False]
