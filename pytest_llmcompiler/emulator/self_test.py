@@ -122,16 +122,25 @@ def check_emulator() -> None:
     from unicorn.unicorn_py3.unicorn import uclib
 
     path = Path(uclib._name)
-    state = path.stat()
-    file = CacheFile("emulator", [str(path), str(state.st_size), str(state.st_mtime_ns), describe_package()])
-    if file.read() is not None:
+    file = _success_file(path)
+    if file and file.read() is not None:
         return
     fault = next(find_faults(), None)
     if fault:
         raise EmulatorError(
             f"unicorn {unicorn.__version__} ({path}) can't judge: {fault}; pip install 'unicorn>=2.1.4,<2.2'"
         )
-    file.write(b"")
+    if file:
+        file.write(b"")
+
+
+def _success_file(library: Path) -> CacheFile | None:
+    """The file that is there once the test of a library has succeeded; None where the system found the library."""
+    try:
+        state = library.stat()
+    except OSError:
+        return None
+    return CacheFile("emulator", [str(library), str(state.st_size), str(state.st_mtime_ns), describe_package()])
 
 
 def find_faults() -> Iterator[str]:
