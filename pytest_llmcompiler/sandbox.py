@@ -43,7 +43,7 @@ _CHUNK_BYTES = 1 << 20
 """The most bytes that are read from the result pipe at once."""
 _TRACEBACK_CHARACTERS = 100_000
 """The end of a fault's message and traceback that travels to the parent."""
-WALL_SECONDS = 5
+WALL_SECONDS = 10
 """Seconds of wall-clock time that a child has for each second of CPU time: other processes need the cores too, and how
 many they are may have no say in a verdict."""
 _LIBC = ctypes.CDLL(None)

@@ -123,9 +123,9 @@ def test_a_child_that_closes_everything_and_stays() -> None:
         time.sleep(60)
 
     start = time.monotonic()
-    with pytest.raises(ChildLostError, match="did not let its child process finish within 5 s"):
+    with pytest.raises(ChildLostError, match="did not let its child process finish within 10 s"):
         call(close_and_sleep, seconds=1)
-    assert time.monotonic() - start < 20
+    assert time.monotonic() - start < 30
 
 
 def test_an_endless_loop() -> None:

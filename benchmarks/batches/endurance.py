@@ -49,7 +49,7 @@ class Soak:
 
     def __init__(self, judge: Judge, source: BatchSource) -> None:
         self._judge, self._source = judge, source
-        self._before = _list_temporary()
+        self._before = list_temporary()
 
     def run(self, seconds: float, samples: int = 10) -> Iterator[State]:
         """Judge for so long, and look so many times at what is held, at equal intervals."""
@@ -60,24 +60,25 @@ class Soak:
                 now = time.monotonic() - start
                 if now >= looked * seconds / samples:
                     looked += 1
-                    yield self._look(now, count)
-        yield self._look(now, count)
-
-    def _look(self, seconds: float, verdicts: int) -> State:
-        pids = [os.getpid(), *list_descendants()]
-        memory = read_memory()
-        own = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
-        states = [_read_state(pid) for pid in pids]
-        parts = sum(path.name.startswith(".") for path in cache_folder().rglob("*"))
-        temporary = len(_list_temporary() - self._before)
-        descriptors = sum(map(_count_descriptors, pids))
-        zombies = states.count("Z")
-        return State(
-            seconds, verdicts, memory.proportional, own, descriptors, memory.processes, zombies, temporary, parts
-        )
+                    yield look_at(now, count, self._before)
+        yield look_at(now, count, self._before)
 
 
-def _list_temporary() -> set[str]:
+def look_at(seconds: float, verdicts: int, before: set[str]) -> State:
+    """What the judge of this process holds. `before` are the temporary files that there were at the start."""
+    pids = [os.getpid(), *list_descendants()]
+    memory = read_memory()
+    own = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
+    states = [_read_state(pid) for pid in pids]
+    parts = sum(path.name.startswith(".") for path in cache_folder().rglob("*"))
+    temporary = len(list_temporary() - before)
+    descriptors = sum(map(_count_descriptors, pids))
+    zombies = states.count("Z")
+    return State(seconds, verdicts, memory.proportional, own, descriptors, memory.processes, zombies, temporary, parts)
+
+
+def list_temporary() -> set[str]:
+    """The names of all that is in the temporary folder."""
     return {path.name for path in Path(tempfile.gettempdir()).iterdir()}
 
 

@@ -23,6 +23,10 @@ _DEFAULT_FLAGS = (
 )
 """The flags that GAS gives a section that is named without flags, by the name; other sections get none."""
 
+_MOST_SECTIONS = 2_000
+"""Each section has pages of its own, and mapping them in the emulator takes time with the square of their number: 2 s
+for so many."""
+
 
 class SectionTracker:
     """Follows the section directives of one text."""
@@ -95,6 +99,8 @@ class SectionTracker:
             if operands not in ("", "0"):
                 raise self._parsed.build_error(f"subsections are not supported: {directive} {operands}", offset)
             self._enter(self._select(directive))
+        if len(self._sections) > _MOST_SECTIONS:
+            raise self._parsed.build_error(f"more than {_MOST_SECTIONS} sections", offset)
 
     def _enter(self, section: GasSection | None) -> None:
         self._previous, self._current = self._current, section

@@ -17,8 +17,10 @@ class AssemblerLimits:
 
     keystone_seconds: int = 2
     """CPU time. A usual answer takes milliseconds. Some texts make keystone loop for ever: then LLVM is asked."""
-    llvm_seconds: int = 20
-    """CPU time. The longest text that is accepted took 9 s on one core; a usual answer takes milliseconds."""
+    llvm_seconds: int = 4
+    """CPU time of a short text. A usual answer takes milliseconds."""
+    llvm_seconds_per_mebibyte: int = 4
+    """CPU time on top, for each MiB of a text. The longest one that is accepted, of 8 MiB, took 9 s."""
     megabytes: int = 512
     """Memory of the child process on top of the calling process's, in MiB."""
 

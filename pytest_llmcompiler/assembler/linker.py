@@ -42,9 +42,6 @@ PAGE = 4096
 """Bytes of a page: the unit of permissions on all targets."""
 IMAGE_BYTES = 64 << 20
 """The largest image, in bytes. Sizes in object files come from hostile text; memory is allocated only below this."""
-_MOST_SECTIONS = 2_000
-"""Each section has pages of its own, and mapping them in the emulator takes time with the square of their number: 2 s
-for so many."""
 _SLOT_BYTES = 8
 
 
@@ -149,8 +146,6 @@ def link(
 
 def _lay_out(sections: Sequence[LinkSection], base: int) -> tuple[list[int], int]:
     """The address of each section, and the first page behind all of them."""
-    if len(sections) > _MOST_SECTIONS:
-        raise LinkError(f"the text has {len(sections)} sections, {_MOST_SECTIONS} at most")
     addresses, end = [], base
     for section in sections:
         addresses.append(end)

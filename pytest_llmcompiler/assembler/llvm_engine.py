@@ -28,10 +28,10 @@ def assemble_in_sandbox(text: str, limits: AssemblerLimits, target: Target) -> b
     A child that is lost is started once more: on a machine that is short of memory, the system may have killed it for
     the sake of another process.
     """
-    seconds, megabytes = limits.llvm_seconds, limits.megabytes
+    seconds = limits.llvm_seconds + limits.llvm_seconds_per_mebibyte * (len(text) >> 20)
     function, *arguments = build_object_call(target, text)
     call = functools.partial(
-        sandbox.call, function, *arguments, seconds=seconds, megabytes=megabytes, is_confined=target.is_native
+        sandbox.call, function, *arguments, seconds=seconds, megabytes=limits.megabytes, is_confined=target.is_native
     )
     try:
         return bytes(call())

@@ -19,8 +19,10 @@ of no other memory: `judge/canonical_heap.py` finds pointers to the heap by them
 _HEAP_END = 0x5E0000000000
 HEAP_LIMIT = 4 << 20
 """Bytes of mapped pages that one run may hold at a time; malloc returns NULL above."""
-_MAX_ALLOCATIONS = 20_000
-"""Objects that one run may allocate, freed ones included: an endless loop of them ends early."""
+MAX_ALLOCATIONS, MAX_FUNCTION_ALLOCATIONS = 20_000, 400
+"""Objects that the run of a program, and of a function, may allocate, freed ones included: an endless loop of them ends
+early. A reference's run makes at most 75 where its function is judged. unicorn takes time with the cube of the number
+of live objects to map them: 0.2 s for 400."""
 _MAX_FILLED_BYTES = 256 << 20
 """Bytes of pages that one run may allocate, freed ones included: as much as 20,000 objects of three pages. Each page is
 filled, which takes the host as long as many instructions of the guest."""
@@ -66,7 +68,7 @@ class Heap:
         self._guest, self._uc, self._arena = guest, guest.uc, arena
         self._garbage = GARBAGE[garbage_pattern]
         self._result = guest.library_convention.return_register
-        self.most_allocations = _MAX_ALLOCATIONS
+        self.most_allocations = MAX_ALLOCATIONS
         """The allocations after which a run ends."""
         self.errno_address = 0
         """The address of the C library's error number; 0 where there is none."""

@@ -22,7 +22,7 @@ from pytest_llmcompiler.emulator.environment import initial_errno
 from pytest_llmcompiler.emulator.external_calls import CallRecord, ExternalCalls
 from pytest_llmcompiler.emulator.faults import FaultHooks
 from pytest_llmcompiler.emulator.guest import Guest, RunEnd
-from pytest_llmcompiler.emulator.heap import Heap
+from pytest_llmcompiler.emulator.heap import MAX_ALLOCATIONS, MAX_FUNCTION_ALLOCATIONS, Heap
 from pytest_llmcompiler.emulator.kernel import GuestTrapError, Kernel
 from pytest_llmcompiler.emulator.libc_preconditions import watch_preconditions
 from pytest_llmcompiler.emulator.native.execution import ProcessorExecution
@@ -103,6 +103,7 @@ class Machine:
         self._uninitialised = UninitialisedValues(self.guest, garbage_pattern)
         self._arena = ObjectArena(self.guest.uc, self.guest.pages, garbage_pattern)
         self._heap = Heap(self.guest, self._arena, garbage_pattern)
+        self._most_allocations = MAX_ALLOCATIONS
         self._kernel = Kernel(self.guest.uc, self.processor)
         self._processor_execution: ProcessorExecution | None = None
         """Runs code on the processor itself; None where the emulator runs it."""
@@ -195,6 +196,7 @@ class Machine:
             self._native,
             self._function.address,
         )
+        self._heap.most_allocations = min(self._most_allocations, MAX_FUNCTION_ALLOCATIONS)
         if native:
             last, start = self._forget_run(layout), self._uninitialised.select_state(uninitialised)
             self._watch_end(lambda: native.run(last, start, setup, begin, limit))
@@ -234,6 +236,7 @@ class Machine:
 
         A foreign system's program runs from `main` on, since its host can't start it. A return from `main` is an exit.
         """
+        self._heap.most_allocations = self._most_allocations
         start = self._reset(_NO_INPUT, "garbage")
         setup = CallSetup(dict(zip(self.convention.integer_registers, self._process.main_arguments)), b"")
         if self.program.target.foreign_system:
@@ -257,6 +260,7 @@ class Machine:
 
         The observation has how the process ends, what it writes, the misaligned calls of a candidate, and the coverage.
         """
+        self._heap.most_allocations = self._most_allocations
         start = self._reset(_NO_INPUT, uninitialised)
         self._kernel.reset(PROGRAM_SEED, program.standard_input, program.files)
         self.guest.restore_loaded_memory()
@@ -396,7 +400,7 @@ class Machine:
     def limit_host_cost(self, most: int) -> None:
         """End further runs about where they cost the host so much (see `host_cost`)."""
         self._external_calls.most_calls = most + 1
-        self._heap.most_allocations = most // _ALLOCATION_COST + 1
+        self._most_allocations = most // _ALLOCATION_COST + 1
 
     @property
     def host_microseconds(self) -> int:

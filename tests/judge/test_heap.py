@@ -336,7 +336,7 @@ def test_a_loop_of_allocations_is_not_run_often(compiled: Compile) -> None:
 
     differential.machine.run = count  # type: ignore[method-assign]
     assert FailureExplainer(differential, []).explain("input", 0)["kind"] == "hang"
-    assert len(runs) <= 3
+    assert len(runs) <= 6
 
 
 def test_what_is_allocated_counts_as_work(compiled: Compile) -> None:

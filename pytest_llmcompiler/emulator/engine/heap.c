@@ -198,7 +198,7 @@ static bool has_no_memory(const Environment *environment, uint64_t size) {
 static uint64_t allocate_for_program(Engine *engine, uint64_t size, uint64_t alignment) {
     Heap *heap = engine->heap;
     uint64_t address = 0;
-    if (heap->count >= MAX_ALLOCATIONS || heap->filled_bytes >= MAX_FILLED_BYTES) {
+    if (heap->count >= heap->most_allocations || heap->filled_bytes >= MAX_FILLED_BYTES) {
         leave(engine, LEFT_LIMIT);
         return 0;
     }
@@ -353,6 +353,7 @@ void heap_reset(Engine *engine) {
         uc_ctl_flush_tlb(engine->uc);
     }
     heap->has_changed = heap->is_out_of_memory = false;
+    heap->most_allocations = MAX_FUNCTION_ALLOCATIONS;
 }
 
 bool heap_lacks_memory(Engine *engine) {

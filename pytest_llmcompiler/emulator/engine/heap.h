@@ -8,6 +8,7 @@
 #define HEAP_END 0x5E0000000000ull
 #define HEAP_LIMIT (4ull << 20)
 #define MAX_ALLOCATIONS 20000
+#define MAX_FUNCTION_ALLOCATIONS 400
 #define MAX_OBJECTS (MAX_ALLOCATIONS + 4096u) /* External calls may allocate some on top. */
 #define MAX_OBJECT_PAGES ((uint32_t)(HEAP_LIMIT / PAGE))
 #define PLACES (1u << 16) /* Of each of the two tables. At most a third of them is taken. */
@@ -34,7 +35,7 @@ struct Heap {
     uint8_t *block;
     uint32_t used_pages; /* Of the block, from its start. */
     uint32_t free_pages[MAX_OBJECT_PAGES + 2]; /* By a count of pages: 1 + the number of a freed object that had as many. */
-    uint32_t count, live_count, freed_count;
+    uint32_t count, live_count, freed_count, most_allocations;
     uint64_t mapped_bytes, overflow_bytes, filled_bytes;
     Object objects[MAX_OBJECTS];
     uint32_t places[PLACES]; /* 1 + the number of an object, by its base. */

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "engine.h"
+#include "heap.h"
 
 void read_program(Engine *engine, Reader *reader) {
     Entry *program = &engine->program;
@@ -51,6 +52,7 @@ LeftReason engine_run_program(Engine *engine) {
     if (engine->program.is_left || engine->boolean_count)
         return LEFT_UNSUPPORTED;
     begin_run(engine, &engine->program, FILL_GARBAGE);
+    engine->heap->most_allocations = MAX_ALLOCATIONS;
     if (engine->process_stack.size)
         place_process_stack(engine);
     else

@@ -1,0 +1,1 @@
+"""Hostile answers, and what a judge makes of thousands of them."""
