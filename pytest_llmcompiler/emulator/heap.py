@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pytest_llmcompiler.emulator.arena import ObjectArena
 from pytest_llmcompiler.emulator.environment import has_no_memory
 from pytest_llmcompiler.emulator.guest import Guest
+from pytest_llmcompiler.emulator.heap_pool import HeapPool
 from pytest_llmcompiler.emulator.kernel import GuestLimitError, GuestTrapError
 from pytest_llmcompiler.emulator.observation import FreedBlock, HeapBlock
 from pytest_llmcompiler.values.layout import GARBAGE, PAGE, LaidOutObject
@@ -26,6 +27,8 @@ of live objects to map them: 0.2 s for 400."""
 _MAX_FILLED_BYTES = 256 << 20
 """Bytes of pages that one run may allocate, freed ones included: as much as 20,000 objects of three pages. Each page is
 filled, which takes the host as long as many instructions of the guest."""
+_MOST_PAGED = 200
+"""Live objects of a process that have pages of their own."""
 _LANE_SIZE = 2 << 20
 """Bytes of addresses for the objects of one size."""
 _OVERFLOW_START = HEAP_START + (HEAP_LIMIT + 1) * _LANE_SIZE
@@ -51,7 +54,7 @@ class _Allocation:
     base: int
     """The start of its pages."""
     mapped: int
-    """Bytes of its pages."""
+    """Bytes of its pages; 0 for an object in the pool of a process."""
 
 
 class Heap:
@@ -72,6 +75,8 @@ class Heap:
         """The allocations after which a run ends."""
         self.errno_address = 0
         """The address of the C library's error number; 0 where there is none."""
+        self.pool: HeapPool | None = None
+        """Where the later and larger objects of a process lie; None for runs of functions."""
         self._blocks: dict[int, _Allocation] = {}
         self._freed_blocks: list[FreedBlock] = []
         self._freed_objects: list[LaidOutObject] = []
@@ -93,7 +98,10 @@ class Heap:
     def reset(self) -> None:
         """Free everything, and map the objects of the input again that the last run freed."""
         for block in self._blocks.values():
-            self._guest.pages.unmap(block.base, block.mapped)
+            if block.mapped:
+                self._guest.pages.unmap(block.base, block.mapped)
+        if self.pool:
+            self.pool.reset()
         for placed in self._freed_objects:
             self._arena.map(placed.slot)
         self._blocks.clear()
@@ -143,7 +151,11 @@ class Heap:
 
     def allocate(self, size: int, alignment: int = _ALIGNMENT) -> int:
         """The address of a new object with garbage in it; 0 where there is no room, or no such alignment."""
-        if alignment & (alignment - 1) or not 0 < alignment <= PAGE or size + self._mapped_bytes > HEAP_LIMIT:
+        if alignment & (alignment - 1) or not 0 < alignment <= PAGE:
+            return 0
+        if self.pool and (len(self._blocks) >= _MOST_PAGED or size + self._mapped_bytes > HEAP_LIMIT):
+            return self._allocate_in_pool(self.pool, size, alignment)
+        if size + self._mapped_bytes > HEAP_LIMIT:
             return 0
         mapped = max(PAGE, -(-size // PAGE) * PAGE)
         is_aligned = self._guest.layout is not None and self._guest.layout.is_4gib_aligned
@@ -155,6 +167,14 @@ class Heap:
         self._blocks[address] = _Allocation(address, size, base, mapped)
         self._mapped_bytes += mapped
         self._filled_bytes += mapped
+        return address
+
+    def _allocate_in_pool(self, pool: HeapPool, size: int, alignment: int) -> int:
+        address = pool.allocate(size, alignment)
+        if address:
+            self._allocations[size] += 1
+            self._blocks[address] = _Allocation(address, size, 0, 0)
+            self._filled_bytes += size
         return address
 
     def _reserve(self, size: int, room: int) -> int:
@@ -225,7 +245,8 @@ class Heap:
             self._arena.unmap(block.slot)
             self._freed_objects.append(block)
         else:
-            self._guest.pages.unmap(block.base, block.mapped)
+            if block.mapped:
+                self._guest.pages.unmap(block.base, block.mapped)
             self._mapped_bytes -= block.mapped
             self._freed_blocks.append(FreedBlock(address, block.size))
             del self._blocks[address]

@@ -23,6 +23,7 @@ from pytest_llmcompiler.emulator.external_calls import CallRecord, ExternalCalls
 from pytest_llmcompiler.emulator.faults import FaultHooks
 from pytest_llmcompiler.emulator.guest import Guest, RunEnd
 from pytest_llmcompiler.emulator.heap import MAX_ALLOCATIONS, MAX_FUNCTION_ALLOCATIONS, Heap
+from pytest_llmcompiler.emulator.heap_pool import HeapPool
 from pytest_llmcompiler.emulator.kernel import GuestTrapError, Kernel
 from pytest_llmcompiler.emulator.libc_preconditions import watch_preconditions
 from pytest_llmcompiler.emulator.native.execution import ProcessorExecution
@@ -43,7 +44,7 @@ from pytest_llmcompiler.targets.code import AssembledCode
 from pytest_llmcompiler.targets.processor import Processor
 from pytest_llmcompiler.targets.target import Target
 from pytest_llmcompiler.values.c_types import Function
-from pytest_llmcompiler.values.layout import RETURN, STREAMS, Layout
+from pytest_llmcompiler.values.layout import GARBAGE, RETURN, STREAMS, Layout
 from pytest_llmcompiler.values.program_input import ProgramInput
 
 PROGRAM_SEED = 0
@@ -104,6 +105,8 @@ class Machine:
         self._arena = ObjectArena(self.guest.uc, self.guest.pages, garbage_pattern)
         self._heap = Heap(self.guest, self._arena, garbage_pattern)
         self._most_allocations = MAX_ALLOCATIONS
+        if runs_processes:
+            self._heap.pool = HeapPool(self.guest.uc, GARBAGE[garbage_pattern])
         self._kernel = Kernel(self.guest.uc, self.processor)
         self._processor_execution: ProcessorExecution | None = None
         """Runs code on the processor itself; None where the emulator runs it."""

@@ -45,16 +45,16 @@ class ProgramHarness:
     def __init__(self, reference: Reference, settings: JudgeSettings) -> None:
         self.reference, self.function = reference, MAIN
         self._settings = settings
-        self._under_test = ProgramUnderTest(reference)
-        self._suite = ProgramSuite(self._under_test, settings.examples, settings.seed)
+        self.under_test = ProgramUnderTest(reference)
+        self.suite = ProgramSuite(self.under_test, settings.examples, settings.seed)
 
     def start(self) -> None:
         """Build what children of this process inherit, before the first candidate comes."""
-        self._under_test.prepare_machine()
+        self.under_test.prepare_machine()
 
     def find_unjudgeable_reason(self) -> str | None:
         """Why no candidate can be judged; None where any can. Afterwards the suite is built. Raises CaseError."""
-        reason = self._under_test.find_unjudgeable_reason() or self._suite.unjudgeable_reason
+        reason = self.under_test.find_unjudgeable_reason() or self.suite.unjudgeable_reason
         if reason is None:
             self.reference.keep()
         return reason
@@ -71,8 +71,8 @@ class ProgramHarness:
         candidate = self._assemble(assembly)
         if isinstance(candidate, Verdict):
             return candidate
-        detail = {"assembler": candidate.assembler, "fallback": candidate.fallback_reason, **self._suite.counts}
-        run = ProgramDifferentialRun(self._suite, candidate, assembly)
+        detail = {"assembler": candidate.assembler, "fallback": candidate.fallback_reason, **self.suite.counts}
+        run = ProgramDifferentialRun(self.suite, candidate, assembly)
         try:
             explained, instructions = self._run(run, explain=explain)
         except ChildLostError as error:
@@ -85,21 +85,21 @@ class ProgramHarness:
         facts = {name: fact for name, fact in explained["facts"].items() if name in FACTS}
         verdict = Verdict(explained["kind"], explained["message"], tuple(explained["evidence"]), detail | facts)
         if self._settings.count_agreeing and verdict.kind in RUN_FAILURES:
-            self._under_test.prepare_machine()
+            self.under_test.prepare_machine()
             with contextlib.suppress(ChildDiedError, ChildTimeoutError, ChildLostError):
                 verdict.detail["agreeing"] = _call_isolated(run.count_agreeing)
         return self._add_published(verdict, run)
 
     def _add_published(self, verdict: Verdict, run: ProgramDifferentialRun) -> Verdict:
         """A verdict with whether the program writes what the case says, where it says that of any input."""
-        tests = self._suite.list_output_tests()
+        tests = self.suite.list_output_tests()
         if not tests:
             return verdict
         entries, outputs = [entry for entry, _ in tests], [test for _, test in tests]
         if verdict.kind == "pass":  # the program writes what it writes with the reference in it
             published = describe_output_runs(outputs, [entry.expected for entry in entries])
         else:
-            self._under_test.prepare_machine()
+            self.under_test.prepare_machine()
             try:
                 published = _call_isolated(lambda: describe_output_runs(outputs, run.run_on(entries)))
             except (ChildDiedError, ChildTimeoutError, ChildLostError):
@@ -117,13 +117,13 @@ class ProgramHarness:
         candidate = self._assemble(assembly)
         if isinstance(candidate, Verdict):
             return None
-        names = {address: name for name, address in self._under_test.host.addresses.items()}
+        names = {address: name for name, address in self.under_test.host.addresses.items()}
         return list_code(candidate, names, self.reference.target.processor)
 
     def _assemble(self, assembly: str) -> AssembledCode | Verdict:
         """The code of a candidate, or the verdict on a text that gives no code for the program."""
         try:
-            candidate = self._under_test.assemble_candidate(assembly, self._settings.assembler)
+            candidate = self.under_test.assemble_candidate(assembly, self._settings.assembler)
         except UnsupportedError as error:
             return Verdict("inconclusive", str(error))
         except AssemblyError as error:
@@ -140,15 +140,15 @@ class ProgramHarness:
     def _run(self, run: ProgramDifferentialRun, *, explain: bool) -> tuple[Explanation | None, int]:
         """Run a candidate and explain its first failure, each in a process of its own. Returns also how many
         instructions a candidate without a failure executes."""
-        self._under_test.prepare_machine()
-        _ = self._suite.entries
+        self.under_test.prepare_machine()
+        _ = self.suite.entries
         if not explain:
             explained, instructions = _call_isolated(run.explain_first, shrinks=False)
             return cast("Explanation | None", explained), instructions
         index, instructions = _call_isolated(run.count_if_passing)
         if index is None:
             return None, instructions
-        self._suite.oracle.open()
+        self.suite.oracle.open()
         try:
             return cast(Explanation, _call_isolated(run.explain, index, shrinks=True)), 0
         except (ChildDiedError, ChildTimeoutError):  # explaining may be what it died of
@@ -160,7 +160,7 @@ class ProgramHarness:
     @functools.cached_property
     def _reference_costs(self) -> Mapping[str, CostCounts]:
         """What clang's own code of the program costs, by level."""
-        return self._suite.reference_costs(self._settings.assembler, self._measure_references)
+        return self.suite.reference_costs(self._settings.assembler, self._measure_references)
 
     def _measure_references(self) -> dict[str, CostCounts]:
         costs: dict[str, CostCounts] = {}
@@ -169,7 +169,7 @@ class ProgramHarness:
             if isinstance(candidate, Verdict):
                 continue
             with contextlib.suppress(ChildDiedError, ChildTimeoutError):
-                run = ProgramDifferentialRun(self._suite, candidate, text)
+                run = ProgramDifferentialRun(self.suite, candidate, text)
                 explained, instructions = self._run(run, explain=False)
                 if explained is None:
                     costs[level] = self._measure(candidate, instructions)

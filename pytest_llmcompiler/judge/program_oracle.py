@@ -27,8 +27,8 @@ _HANG_LIMIT = HangLimit(per_byte=16, base=100_000)
 than fifty times what the reference executes. The base is for the C library's work around a short program."""
 _MOST_STEPS, _MOST_GIVEN_STEPS = 40_000, 4 * MAX_STEPS
 """Steps of a probe run on an input that is generated, and on one that the case gives. Every candidate runs on both."""
-_MAX_HOST_COST = 4_000
-"""Cost of the host in a run of the probe, in external calls: a thousand allocations."""
+_MAX_HOST_COST = 20_000
+"""Cost of the host in a run of the probe, in external calls: five thousand allocations."""
 _BYTES_PER_STEP = 3
 """Bytes of code that all runs of the references together execute in the time of a step of the probe."""
 _ENDINGS = ("exit", "abort")

@@ -33,6 +33,8 @@ class Columns:
     """Column of the processor and system that the code is for."""
     cflags: str | None = None
     """Column of the flags of clang: a list of texts, or one text as on a command line."""
+    program: str | None = None
+    """Column that says whether the answer is a whole program: true or false."""
 
     def names(self) -> list[str]:
         """The names of all columns that a row needs."""
@@ -50,6 +52,10 @@ class Columns:
                 given[field] = self._text(row, name)
         if self.cflags is not None and (flags := self._value(row, self.cflags)) is not None:
             given["cflags"] = _read_flags(flags, self.cflags)
+        if self.program is not None and (value := self._value(row, self.program)) is not None:
+            if value not in (True, False):  # 0 and 1 are equal to these, those of numpy too
+                raise ColumnError(f"column {self.program!r}: expected true or false, found {value!r}")
+            given["program"] = bool(value)
         if given.get("task", "asm") not in TASKS:
             raise ColumnError(f"column {self.task!r}: unknown task {given['task']!r}, expected {', '.join(TASKS)}")
         given["task"] = cast(Task, given.get("task", "asm"))

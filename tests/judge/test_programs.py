@@ -166,6 +166,57 @@ def test_a_program_that_reads_nothing_has_one_input_however_long_it_runs(tmp_pat
     assert "movaps" in compile_text(tmp_path, source, "gcc", "-O3")
 
 
+LIST = """
+    // LLMC: program
+    // LLMC: stdin "1500"
+    // LLMC: stdin "5"
+    #include <stdio.h>
+    #include <stdlib.h>
+    struct node { struct node *next; int value, more[8]; };
+    int main(void)
+    {
+        int count, sum = 0;
+        struct node *list = NULL;
+        if (scanf("%d", &count) != 1 || count < 0 || count > 2000)
+            return 1;
+        for (int i = 0; i < count; i++) {
+            struct node *node = malloc(sizeof *node);
+            if (!node)
+                return 2;
+            node->next = list;
+            node->value = node->more[7] = i;
+            list = node;
+        }
+        char *large = malloc(10000000);
+        if (!large)
+            return 3;
+        large[9999999] = 1;
+        for (struct node *node = list; node; node = list) {
+            sum += node->value;
+            list = node->next;
+            free(node);
+        }
+        printf("%d %d\\n", sum, large[9999999]);
+        free(large);
+        return 0;
+    }
+"""
+
+
+def test_programs_with_many_and_large_objects(tmp_path: Path) -> None:
+    verdict = check(LIST, "main", compile_text(tmp_path, LIST), examples=5)
+    assert verdict.passed, str(verdict)
+    assert "warning" not in verdict.detail or "not defined" not in verdict.detail["warning"]
+    wrong = check(
+        LIST, "main", compile_text(tmp_path, LIST.replace("sum += node->value", "sum ^= node->value")), examples=5
+    )
+    assert wrong.kind == "mismatch"
+    too_small = check(
+        LIST, "main", compile_text(tmp_path, LIST.replace("malloc(sizeof *node)", "malloc(8)")), examples=5
+    )
+    assert too_small.kind == "crash"
+
+
 def test_an_answer_brings_all_of_its_own(tmp_path: Path) -> None:
     """Other functions and variables than the reference's, and names that the C library has too."""
     answer = """

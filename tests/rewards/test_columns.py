@@ -24,6 +24,12 @@ def test_named_columns_become_the_sample() -> None:
     assert columns.names() == ["code", "name", "kind", "opt", "arch", "flags"]
 
 
+@pytest.mark.parametrize("value", [True, 1, np.True_, False, 0])
+def test_a_column_says_that_the_answer_is_a_whole_program(value: object) -> None:
+    sample = Columns("code", "name", program="whole").read_sample({**ROW, "whole": value}, "ret")
+    assert sample.program is bool(value)
+
+
 def test_columns_without_a_name_have_the_defaults_of_a_sample() -> None:
     assert Columns("code", "name").read_sample(ROW, "ret") == Sample(ROW["code"], "f", "ret")
 
@@ -54,6 +60,7 @@ def test_flags_are_one_text_or_several(flags: object) -> None:
         (Columns("code", "name", cflags="flags"), {"flags": "'"}, "column 'flags': expected flags of clang"),
         (Columns("code", "name", cflags="flags"), {"flags": 5}, "column 'flags': expected flags of clang"),
         (Columns("code", "name", cflags="flags"), {"flags": [5]}, "column 'flags': expected a list of texts"),
+        (Columns("code", "name", program="whole"), {"whole": "yes"}, "column 'whole': expected true or false"),
     ],
 )
 def test_what_is_wrong_with_a_row_is_said(columns: Columns, changes: dict[str, Any], message: str) -> None:
