@@ -218,7 +218,7 @@ def test_an_updated_baseline_fails_nothing(first: subprocess.CompletedProcess[st
     assert (project / "new/base.jsonl").read_text() == (
         '{"schema": 1, "model": "answers.jsonl", "samples": 10}\n'
         '{"item": "a.c::low[asm-O0]", "passed": 0, "judged": 2, "samples": 2}\n'
-        '{"item": "a.c::twice[asm-O0]", "passed": 1, "judged": 9, "samples": 10}\n'
+        '{"item": "a.c::twice[asm-O0]", "passed": 1, "judged": 9, "samples": 10, "speed@O3": 1.0, "size@Oz": 1.0}\n'
     )
 
 
