@@ -21,9 +21,8 @@ WRONG = "f:\n\tleal\t2(%rdi), %eax\n\tretq\n"
 
 
 def request(case: Case, text: str, *, explain: bool = True) -> bytes:
-    flags, settings = case.flag_sources.to_json(), asdict(JudgeSettings(examples=5))
     question = {"task": "asm", "passes": "O0", "stop": "eos", "explain": explain}
-    function = describe_function(str(case.path), case.name, "f", None, flags, settings)
+    function = describe_function(case, "f", None, asdict(JudgeSettings(examples=5)))
     return json.dumps([{"action": "answer", "function": function, **question}, text]).encode() + b"\n"
 
 
