@@ -24,7 +24,7 @@ def published_lines(records: Iterable[Record]) -> list[str]:
     if not tested:
         return []
     held = [record for record in tested if record["detail"]["published"]["holds"]]
-    refused = [record for record in held if record["verdict"] in RUN_FAILURES]
+    refused = sorted((record for record in held if record["verdict"] in RUN_FAILURES), key=_order)
     lines = [
         f"published tests: {len(held)} of {len(tested)} answers that ran pass them; {len(refused)} of these fail here"
         + (":" if refused else "")
@@ -47,6 +47,10 @@ def _reference_lines(tested: Sequence[Record]) -> list[str]:
         f"  {len(failing)} that pass here fail the published tests, as the reference itself does, in "
         f"{len(cases)} {'function' if len(cases) == 1 else 'functions'}: {', '.join(sorted(cases)[:_MAX_SHOWN])}"
     ]
+
+
+def _order(record: Record) -> tuple[str, int]:
+    return str(read_question_key(record)), record["sample"]
 
 
 def _describe_refusal(record: Record) -> str:
