@@ -63,7 +63,7 @@ def find_misuse(machine: Machine, run: TracedRun) -> GuestFault | None:
 
     def on_block(uc: Any, address: int, size: int, data: Any) -> None:
         is_own = not faults and machine.addresses.is_in_candidate(address)
-        if is_own and _is_inside_instruction(candidate, address, processor):
+        if is_own and is_inside_instruction(candidate, address, processor):
             faults.append(GuestFault("a jump into the middle of an instruction", address))
             uc.emu_stop()
 
@@ -76,7 +76,7 @@ def find_misuse(machine: Machine, run: TracedRun) -> GuestFault | None:
     return faults[0] if faults else None
 
 
-def _is_inside_instruction(candidate: AssembledCode, address: int, processor: Processor) -> bool:
+def is_inside_instruction(candidate: AssembledCode, address: int, processor: Processor) -> bool:
     """Whether an address in the candidate's code is neither the start of an instruction nor padding."""
     mnemonics = candidate.mnemonics
     if address in mnemonics:

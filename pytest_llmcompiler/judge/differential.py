@@ -9,6 +9,7 @@ from typing import Literal
 
 from pytest_llmcompiler.emulator.engine_server import EngineResult
 from pytest_llmcompiler.emulator.machine import Machine
+from pytest_llmcompiler.emulator.native_misuse import find_native_misuse
 from pytest_llmcompiler.emulator.observation import ENDINGS, Observation
 from pytest_llmcompiler.emulator.tracing import TracedRun, find_misuse
 from pytest_llmcompiler.emulator.uninitialised import UninitialisedFill
@@ -127,7 +128,8 @@ class DifferentialRun:
     def inspection_failure(self, entry: SuiteEntry) -> Failure | None:
         """What each instruction of a run shows that the result does not (see `find_misuse`)."""
         traced = TracedRun(entry.layout, entry.call, min(entry.limit, _INSPECTION_LIMIT))
-        fault = find_misuse(self.machine, traced)
+        find = find_native_misuse if self.runs_natively else find_misuse
+        fault = find(self.machine, traced)
         return misuse_failure(self.machine, fault, self.assembly) if fault else None
 
     def _run(self, entry: SuiteEntry, fill: UninitialisedFill) -> Observation:

@@ -425,3 +425,16 @@ def test_check_and_batches_take_answers_in_intel_syntax() -> None:
 def test_unknown_settings_are_refused(settings: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="expected"):
         check(ADD_EIGHT, "add_eight", "", **settings)  # type: ignore[arg-type]
+
+
+def test_accesses_below_the_red_zone_show(judge: Judgement) -> None:
+    code = "square:\n vmulss %xmm0, %xmm0, %xmm0\n vmovss %xmm0, {}(%rsp)\n vmovss {}(%rsp), %xmm0\n ret\n"
+    assert judge(SQUARE, "square", code.format(-128, -128), examples=5).kind == "pass"
+    verdict = judge(SQUARE, "square", code.format(-136, -136), examples=5)
+    assert (verdict.kind, "store below the red zone" in verdict.message) == ("abi", True), verdict
+
+
+def test_a_jump_into_an_instruction_is_inconclusive(judge: Judgement) -> None:
+    code = "square:\n vmulss %xmm0, %xmm0, %xmm0\n jmp .Lhidden + 1\n.Lhidden: movl $0xc3, %eax\n"
+    verdict = judge(SQUARE, "square", code, examples=5)
+    assert (verdict.kind, "the middle of an instruction" in verdict.message) == ("inconclusive", True), verdict

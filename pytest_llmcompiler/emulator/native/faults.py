@@ -13,13 +13,15 @@ INVALID_OPCODE, STACK_FAULT, PROTECTION_FAULT, PAGE_FAULT = 6, 12, 13, 14
 """Numbers of exceptions (Intel Software Developer's Manual, volume 3, table 7-1)."""
 _WRITE_ERROR, _FETCH_ERROR = 1 << 1, 1 << 4
 """Bits of a page fault's error code."""
+_WITHOUT_ACCESS = ("lea", "nop", "prefetch", "clflush", "clwb")
+"""The starts of the mnemonics whose operand in memory is not accessed, or without a fault. `leave` has no operand."""
 _LONGEST_INSTRUCTION = 16
 _WORD = 8
 _CANONICAL_BITS = 47
 _MASK = (1 << 64) - 1
 
 
-class _Access(NamedTuple):
+class Access(NamedTuple):
     """An operand in memory."""
 
     address: int | None
@@ -57,7 +59,7 @@ def _describe_page_fault(guest: Guest, event: Event, pc: int) -> RunEnd:
     kind: AccessKind = "write" if event.error & _WRITE_ERROR else "read"
     code = guest.read(pc, _LONGEST_INSTRUCTION)
     instruction = next(guest.processor.get_decoder(detail=True).disasm(code, pc, 1), None)
-    sizes = (access.size for access in _list_accesses(guest, instruction)) if instruction else iter(())
+    sizes = (access.size for access in list_accesses(guest, instruction)) if instruction else iter(())
     return RunEnd("fault", GuestFault(f"bad {kind}", pc, address, kind, next(sizes, _WORD)))
 
 
@@ -65,7 +67,7 @@ def _describe_protection_fault(guest: Guest, instruction: Any, pc: int) -> Guest
     """A protection fault: an address that is none, an operand that is not aligned, or a privileged instruction."""
     import capstone
 
-    accesses = list(_list_accesses(guest, instruction))
+    accesses = list(list_accesses(guest, instruction))
     for access in accesses:
         if access.address is not None and not _is_canonical(access.address):
             return GuestFault(f"bad {access.kind}", pc, access.address, access.kind, access.size)
@@ -86,7 +88,7 @@ def _read_target(guest: Guest, instruction: Any) -> int:
     operand = instruction.operands[0]
     if operand.type == x86.X86_OP_REG:
         return guest.register(guest.processor.whole_register(instruction.reg_name(operand.reg)))
-    access = next(_list_accesses(guest, instruction), None)
+    access = next(list_accesses(guest, instruction), None)
     return int.from_bytes(guest.read(access.address or 0, _WORD), "little") if access else 0
 
 
@@ -94,15 +96,20 @@ def _is_canonical(address: int) -> bool:
     return address >> _CANONICAL_BITS in (0, (1 << 64 - _CANONICAL_BITS) - 1)
 
 
-def _list_accesses(guest: Guest, instruction: Any) -> Iterator[_Access]:
-    """The operands of an instruction that are in memory."""
+def list_accesses(guest: Guest, instruction: Any) -> Iterator[Access]:
+    """The operands of a decoded instruction that are in memory, with the guest's registers as they are."""
     import capstone
     from capstone import x86
 
-    for operand in instruction.operands:
-        if operand.type == x86.X86_OP_MEM and instruction.mnemonic != "lea":
-            kind: AccessKind = "write" if operand.access & capstone.CS_AC_WRITE else "read"
-            yield _Access(_find_address(guest, instruction, operand.mem), max(operand.size, 1), kind)
+    if instruction.mnemonic.startswith(_WITHOUT_ACCESS):
+        return
+    for number, operand in enumerate(instruction.operands):
+        if operand.type == x86.X86_OP_MEM:
+            # Of AVX, capstone knows no stores: they have their target first, and only stores have it in memory.
+            is_vector_store = number == 0 and instruction.mnemonic.startswith(("v", "k"))
+            is_store = operand.access & capstone.CS_AC_WRITE or is_vector_store
+            kind: AccessKind = "write" if is_store else "read"
+            yield Access(_find_address(guest, instruction, operand.mem), max(operand.size, 1), kind)
 
 
 def _find_address(guest: Guest, instruction: Any, memory: Any) -> int | None:
