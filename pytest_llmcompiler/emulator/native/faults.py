@@ -21,7 +21,7 @@ _CANONICAL_BITS = 47
 _MASK = (1 << 64) - 1
 
 
-class Access(NamedTuple):
+class OperandAccess(NamedTuple):
     """An operand in memory."""
 
     address: int | None
@@ -96,7 +96,7 @@ def _is_canonical(address: int) -> bool:
     return address >> _CANONICAL_BITS in (0, (1 << 64 - _CANONICAL_BITS) - 1)
 
 
-def list_accesses(guest: Guest, instruction: Any) -> Iterator[Access]:
+def list_accesses(guest: Guest, instruction: Any) -> Iterator[OperandAccess]:
     """The operands of a decoded instruction that are in memory, with the guest's registers as they are."""
     import capstone
     from capstone import x86
@@ -109,7 +109,7 @@ def list_accesses(guest: Guest, instruction: Any) -> Iterator[Access]:
             is_vector_store = number == 0 and instruction.mnemonic.startswith(("v", "k"))
             is_store = operand.access & capstone.CS_AC_WRITE or is_vector_store
             kind: AccessKind = "write" if is_store else "read"
-            yield Access(_find_address(guest, instruction, operand.mem), max(operand.size, 1), kind)
+            yield OperandAccess(_find_address(guest, instruction, operand.mem), max(operand.size, 1), kind)
 
 
 def _find_address(guest: Guest, instruction: Any, memory: Any) -> int | None:
