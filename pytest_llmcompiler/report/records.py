@@ -50,8 +50,8 @@ class RecordSettings(_RecordSettings, total=False):
     min_coverage: float
     effort: float
     prove: bool
-    native: str
-    isa: str
+    native: Literal["off", "auto", "always"]
+    isa: Literal["x86-64", "x86-64-v2", "x86-64-v3", "x86-64-v4"]
     programs: bool
     temperature: float
     top_p: float
@@ -210,7 +210,7 @@ class RecordDetail(TypedDict, total=False):
     coverage: RecordCoverage
     adequacy: RecordAdequacy
     second_look: RecordSecondLook
-    native: bool
+    native: Literal[True]
     proved: bool
     proof: RecordProof
     cut: dict[str, list[int]]
