@@ -13,6 +13,10 @@ from whole_files import BUILDS, compile_whole
 from pytest_llmcompiler import check, check_file
 from pytest_llmcompiler.errors import CaseError
 from pytest_llmcompiler.judge.verdict import Verdict
+from pytest_llmcompiler.program.case import read_case
+from pytest_llmcompiler.program.clang import Toolchain
+from pytest_llmcompiler.program.reference import Reference
+from pytest_llmcompiler.targets import get_target
 
 PROGRAMS = Path(__file__).parents[2] / "benchmarks" / "programs"
 NAMES = sorted(path.stem for path in PROGRAMS.glob("*.c"))
@@ -367,6 +371,17 @@ def test_what_can_not_be_judged_is_inconclusive() -> None:
     verdict = check(source, "main", "main: ret")
     assert verdict.kind == "inconclusive"
     assert "elsewhere" in verdict.message
+
+
+def test_whole_programs_of_another_processor() -> None:
+    target = "aarch64-linux"
+    path = PROGRAMS / "sort_numbers.c"
+    text = Reference(read_case(path), Toolchain(target=get_target(target))).texts.assembly("main", "O2")
+    assert check_file(path, "main", text, target=target, examples=20).passed
+    wrong = check_file(path, "main", text.replace("sub\tw", "add\tw", 2), target=target, examples=20)
+    assert wrong.kind in ("mismatch", "crash")
+    windows = check_file(path, "main", "main: ret", target="x86_64-windows", examples=20)
+    assert windows.kind == "inconclusive" and "x86_64-windows" in windows.message
 
 
 def test_uninitialised_contents_show(tmp_path: Path) -> None:
