@@ -121,15 +121,21 @@ class Case:
 
     def list_given_inputs(self) -> tuple[GivenInput, ...]:
         """The standard inputs of directives and of files beside the case. Raises CaseError."""
-        return (*self.given_inputs, *find_input_files(self.path))
+        return (*self.given_inputs, *(find_input_files(self.path) if self._has_neighbours else ()))
 
     def list_input_files(self) -> tuple[Path, ...]:
         """What decides which files of inputs there are, and what is in them: their folder, and themselves. Nothing
-        where the case is no whole program."""
-        if not self.wants_program:
+        where the case is no whole program, or is the text of a source."""
+        if not (self.wants_program and self._has_neighbours):
             return ()
         files = self.path.parent.glob(f"{glob.escape(self.path.stem)}.*")
         return (self.path.parent, *filter(is_input_file, files))
+
+    @property
+    def _has_neighbours(self) -> bool:
+        """Whether files beside the case belong to it. The file of a source text lies among those of other sources,
+        where a new one is written every moment."""
+        return self.flag_sources.has_databases
 
     @property
     def cflags(self) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from whole_files import BUILDS, compile_whole
 
 from pytest_llmcompiler import check, check_file
 from pytest_llmcompiler.errors import CaseError
+from pytest_llmcompiler.judge.api import open_case
 from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.program.case import read_case
 from pytest_llmcompiler.program.clang import Toolchain
@@ -341,6 +342,13 @@ def test_output_that_the_program_itself_does_not_write(tmp_path: Path) -> None:
     assert "the program itself does not write what the file of its output says: sum.in" in verdict.detail["warning"]
     message = 'sum.in: the reference does not write it either: line 1: expected "43", observed "42"'
     assert verdict.detail["published"] == {"tests": "io", "holds": False, "message": message}
+
+
+def test_a_source_text_does_not_depend_on_the_files_of_others(tmp_path: Path) -> None:
+    assert open_case(ECHO).list_input_files() == ()
+    (tmp_path / "echo.c").write_text(ECHO)
+    (tmp_path / "echo.in").write_text("a")
+    assert open_case(tmp_path / "echo.c").list_input_files() == (tmp_path, tmp_path / "echo.in")
 
 
 @pytest.mark.parametrize(
