@@ -215,8 +215,9 @@ class Kernel:
             data = self._files.read(descriptor, size)
         else:
             data = self.input[self.input_position : self.input_position + size]
-            self.input_position += len(data)
         self._uc.mem_write(address, data)
+        if not descriptor:
+            self.input_position += len(data)
         return len(data)
 
     def _read_vector(self, descriptor: int, vectors: int, count: int) -> int:
