@@ -79,7 +79,7 @@ def call(
     not confined can open files or start programs.
 
     Raises ChildDiedError, ChildTimeoutError at the limit of CPU time, ChildLostError where the machine did not let the
-    child finish, and ChildFaultError for an exception in the function.
+    child finish or the function raises it, and ChildFaultError for any other exception in the function.
     """
     deadline = time.monotonic() + WALL_SECONDS * seconds
     parent = os.getpid()
@@ -195,11 +195,14 @@ def _limit_by(kind: int, value: int) -> int:
 
 
 def _build_message(function: Callable[..., Any], args: tuple[Any, ...]) -> bytes:
-    """The child's message: its result, the text of an exception, or the note that memory ran out."""
+    """The child's message: its result, the text of an exception, or the note that memory ran out or that the machine
+    did not let it finish."""
     try:
         return json.dumps({"value": function(*args)}, default=_encode_bytes).encode()
     except MemoryError:
         return b'{"memory": true}'
+    except ChildLostError:
+        return b'{"lost": true}'
     except Exception as error:
         text = f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
         return json.dumps({"error": text[-_TRACEBACK_CHARACTERS:]}).encode()
@@ -257,7 +260,7 @@ def _kill_child(pid: int) -> int:
 
 
 def _read_result(data: bytes, status: int, printed: str) -> Any:
-    """The result in a child's message. Raises ChildDiedError and ChildFaultError."""
+    """The result in a child's message. Raises ChildDiedError, ChildLostError and ChildFaultError."""
     if len(data) > RESULT_BYTES:
         raise ChildDiedError(f"its result is longer than {RESULT_BYTES >> 20} MiB", stderr=printed)
     if os.WIFSIGNALED(status):
@@ -274,6 +277,8 @@ def _read_result(data: bytes, status: int, printed: str) -> Any:
         message = None
     if not isinstance(message, dict):
         raise ChildDiedError("left no readable result", status=0, stderr=printed)
+    if "lost" in message:
+        raise ChildLostError("a process that its child process started was killed from outside, or got too little time")
     if "error" in message:
         raise ChildFaultError(str(message["error"]))
     if "value" not in message:

@@ -208,6 +208,14 @@ def test_a_child_that_another_process_kills_is_lost() -> None:
         call(lambda: signal.raise_signal(signal.SIGKILL))
 
 
+def test_a_child_that_loses_a_process_is_lost() -> None:
+    def lose() -> None:
+        raise ChildLostError("killed")
+
+    with pytest.raises(ChildLostError, match="that its child process started was killed from outside"):
+        call(lose)
+
+
 def test_many_calls_in_a_row() -> None:
     assert [call(lambda i=i: i * i) for i in range(50)] == [i * i for i in range(50)]
 

@@ -153,6 +153,15 @@ class Harness:
         return self._suite.find_unjudgeable_reason()
 
     def _judge(self, assembly: str, taught: Sequence[Lead], *, explain: bool, capture: bool) -> ReproducibleVerdict:
+        try:
+            return self._judge_undisturbed(assembly, taught, explain=explain, capture=capture)
+        except ChildLostError as error:
+            return ReproducibleVerdict(Verdict("inconclusive", str(error)))
+
+    def _judge_undisturbed(
+        self, assembly: str, taught: Sequence[Lead], *, explain: bool, capture: bool
+    ) -> ReproducibleVerdict:
+        """Judge as `judge` does. Raises ChildLostError where the machine did not let a process finish."""
         reason = self.find_unjudgeable_reason()
         if reason:
             return ReproducibleVerdict(Verdict("inconclusive", reason))
@@ -208,7 +217,10 @@ class Harness:
     def _look_natively(
         self, passed: DifferentialRun, request: LookRequest
     ) -> tuple[dict[str, int], Sequence[Lead] | None]:
-        """The fact `second_look` of a candidate that runs natively, and the leads; none where the look fails."""
+        """The fact `second_look` of a candidate that runs natively, and the leads; none where the look fails.
+
+        Raises ChildLostError.
+        """
         self._under_test.prepare_machine()
         try:
             found = self._call_isolated(passed, look, passed, request)
@@ -226,7 +238,7 @@ class Harness:
         self._suite.prepare_to_run()
         try:
             found = self._call_isolated(native, find_disagreement, emulated, native)
-        except (ChildDiedError, ChildTimeoutError):
+        except (ChildDiedError, ChildTimeoutError, ChildLostError):
             return  # as for the verdict, an engine that gives up on a candidate says nothing of it
         if found is None:
             return

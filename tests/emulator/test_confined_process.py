@@ -5,16 +5,19 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from elftools.elf.elffile import ELFFile
 
+from pytest_llmcompiler import sandbox
 from pytest_llmcompiler.emulator.native import support
 from pytest_llmcompiler.emulator.native.build import program_path
+from pytest_llmcompiler.emulator.native.memory_file import MemoryFile
 from pytest_llmcompiler.emulator.native.messages import GENERAL_REGISTERS, Event, Mapping, write_move, write_run
 from pytest_llmcompiler.emulator.native.process import ConfinedProcess, OutOfTimeError, ProcessEndedError
+from pytest_llmcompiler.errors import ChildLostError
 
 pytestmark = pytest.mark.skipif(bool(support.find_problem()), reason="nothing can run natively here")
 
@@ -227,6 +230,64 @@ def test_an_endless_loop_is_killed(confined: Confined) -> None:
         confined.run(b"\xeb\xfe", seconds=0.1)
     with pytest.raises(ProcessEndedError):
         confined.run(b"")
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_one_that_another_process_kills_is_lost(confined: Confined, is_told: bool) -> None:
+    """It is killed when it has its order, or before."""
+    if is_told:
+        confined.process.order(write_run([CODE] * len(GENERAL_REGISTERS), bytes(256), MXCSR, FPCW, 0, is_fresh=True))
+        confined.process.wait(SECONDS)
+    os.kill(confined.process.pid, signal.SIGKILL)
+    with pytest.raises(ChildLostError, match="killed from outside"):
+        confined.run(b"\xeb\xfe")
+    with pytest.raises(ProcessEndedError, match="earlier run"):
+        confined.run(b"")
+
+
+def test_one_that_gets_no_processor_is_lost(confined: Confined) -> None:
+    os.kill(confined.process.pid, signal.SIGSTOP)
+    with pytest.raises(ChildLostError, match=r"did not let the confined process finish within 1\.2 s"):
+        confined.run(b"", seconds=0.02)
+
+
+def test_an_empty_message_is_its_own_fault() -> None:
+    """It looks like the end of the socket, and the process is not killed from outside."""
+    confined = Confined()
+    os.pwrite(confined.memory, bytes(24), PAGE)
+    with pytest.raises(ProcessEndedError, match="SIGKILL"):
+        confined.run(b"\xff\xe0", rax=symbol("system_call"), rdi=WRITE, rsi=DATA)
+    confined.close()
+
+
+def make_process() -> object:
+    memory = os.memfd_create("pages")
+    os.ftruncate(memory, PAGE)
+    try:
+        return ConfinedProcess(memory, [Mapping(CODE, PAGE, 0, 5)], 0)
+    finally:
+        os.close(memory)
+
+
+@pytest.mark.parametrize("make", [MemoryFile, make_process])
+def test_a_child_that_drops_an_inherited_object_closes_no_file_of_its_own(make: Callable[[], object]) -> None:
+    held = [make()]
+    most = 1 + max(int(path.name) for path in Path("/proc/self/fd").iterdir())
+
+    def is_open(number: int) -> bool:
+        with contextlib.suppress(OSError):
+            return bool(os.fstat(number))
+        return False
+
+    def drop() -> list[int]:
+        """Which descriptors are closed by it, where the child uses all numbers that its parent did."""
+        for number in range(most):
+            if not is_open(number):
+                os.dup2(1, number)
+        held.clear()
+        return [number for number in range(most) if not is_open(number)]
+
+    assert sandbox.call(drop, seconds=10, megabytes=1024, is_confined=False) == []
 
 
 def test_it_has_nothing_of_its_parent(confined: Confined) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from faces import Compile
 
 from pytest_llmcompiler import Judge, Sample, check
 from pytest_llmcompiler.emulator.native import support
+from pytest_llmcompiler.emulator.native.process import ConfinedProcess
 from pytest_llmcompiler.errors import CaseError, JudgeError
+from pytest_llmcompiler.judge import harness
 from pytest_llmcompiler.judge.harness import Harness
 from pytest_llmcompiler.judge.settings import JudgeSettings
 from pytest_llmcompiler.judge.verdict import Verdict
@@ -33,6 +38,7 @@ add_eight:
     retq
 """
 SQUARE = "float square(float x) { return x * x; }"
+SQUARE_CODE = "square: mulss %xmm0, %xmm0\n ret\n"
 
 
 Judgement = Callable[..., Verdict]
@@ -69,7 +75,7 @@ def test_nothing_runs_natively_unless_it_is_allowed(judge: Judgement, settings: 
 
 
 def test_code_that_the_emulator_runs_is_left_to_it(judge: Judgement) -> None:
-    verdict = judge(SQUARE, "square", "square: mulss %xmm0, %xmm0\n ret\n")
+    verdict = judge(SQUARE, "square", SQUARE_CODE)
     assert verdict.kind == "pass"
     assert "native" not in verdict.detail
 
@@ -136,6 +142,48 @@ def test_accesses_beside_an_object_fault(judge: Judgement) -> None:
     verdict = judge(ADD_EIGHT, "add_eight", ADD_EIGHT_CODE.replace("(%rsi)", "4(%rsi)"))
     assert verdict.kind == "crash"
     assert "bad read of 32 bytes" in verdict.message
+
+
+def kill_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have each confined process killed before its next event."""
+    wait = ConfinedProcess.wait
+
+    def wait_for_killed(self: ConfinedProcess, seconds: float) -> object:
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
+        return wait(self, seconds)
+
+    monkeypatch.setattr(ConfinedProcess, "wait", wait_for_killed)
+
+
+def test_a_process_that_is_killed_from_outside_says_nothing_of_the_code(
+    judge: Judgement, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kill_processes(monkeypatch)
+    verdict = judge(ADD_EIGHT, "add_eight", ADD_EIGHT_CODE)
+    assert verdict.kind == "inconclusive"
+    assert "killed from outside" in verdict.message
+
+
+@pytest.mark.parametrize(
+    ("name", "native", "kind"), [("look", "auto", "inconclusive"), ("find_disagreement", "always", "pass")]
+)
+def test_a_process_that_is_killed_after_the_suite(
+    judge: Judgement, monkeypatch: pytest.MonkeyPatch, name: str, native: str, kind: str
+) -> None:
+    """In the second look there is no verdict; where the engines are compared, it stands."""
+    function = getattr(harness, name)
+
+    def run(*args: Any) -> Any:
+        kill_processes(monkeypatch)
+        return function(*args)
+
+    monkeypatch.setattr(harness, name, run)
+    code = ADD_EIGHT_CODE if native == "auto" else SQUARE_CODE
+    source, called = (ADD_EIGHT, "add_eight") if native == "auto" else (SQUARE, "square")
+    verdict = judge(source, called, code, native=native)
+    assert verdict.kind == kind
+    assert ("killed from outside" in verdict.message) == (kind == "inconclusive")
 
 
 def test_an_endless_loop_hangs(judge: Judgement) -> None:

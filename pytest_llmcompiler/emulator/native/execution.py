@@ -35,6 +35,7 @@ from pytest_llmcompiler.emulator.observation import GuestFault
 from pytest_llmcompiler.emulator.register_batch import RegisterBatch
 from pytest_llmcompiler.emulator.stack import STACK_SIZE, STACK_START
 from pytest_llmcompiler.emulator.uninitialised import UninitialisedValues
+from pytest_llmcompiler.errors import ChildLostError
 from pytest_llmcompiler.values.layout import ALIGNED_SLOTS, RETURN, SLOTS, STUBS
 
 _POOL = 0x600000000000
@@ -90,7 +91,8 @@ class ProcessorExecution:
     def run(self, begin: int, limit: int) -> None:
         """Run from an address until the return address, with the emulator's registers and memory.
 
-        What ends the run otherwise is in `guest.end`. Raises what a hook raises, EngineError and OSError.
+        What ends the run otherwise is in `guest.end`. Raises what a hook raises, EngineError, OSError, and
+        ChildLostError where the machine did not let the code run to its end.
         """
         self._share_memory()
         seconds = _LEAST_SECONDS + limit / _INSTRUCTIONS_PER_SECOND if limit else _UNLIMITED_SECONDS
@@ -109,6 +111,9 @@ class ProcessorExecution:
         except ProcessEndedError as error:
             self._process = None
             self._guest.stop(RunEnd("fault", GuestFault(f"the process is ended: {error}", begin)))
+        except ChildLostError:
+            self._process = None
+            raise
 
     # -- memory
 

@@ -35,7 +35,7 @@ class MemoryFile:
 
     def __init__(self) -> None:
         self.descriptor = os.memfd_create("llmc-guest")
-        weakref.finalize(self, os.close, self.descriptor)
+        weakref.finalize(self, _close, self.descriptor, os.getpid())
         self._end = 0
         self._offsets: dict[int, int] = {}
         """Where blocks are in the file, by the identity of each."""
@@ -64,6 +64,12 @@ class MemoryFile:
         offset, self._end = self._end, self._end + -(-size // PAGE) * PAGE
         os.ftruncate(self.descriptor, self._end)
         return offset
+
+
+def _close(descriptor: int, owner: int) -> None:
+    """Close a descriptor of this process. In a forked child the number may be that of another file by now."""
+    if owner == os.getpid():
+        os.close(descriptor)
 
 
 class PagePool:

@@ -21,7 +21,7 @@ from pytest_llmcompiler.emulator.native.messages import (
     write_mapping,
     write_setup,
 )
-from pytest_llmcompiler.errors import EngineError
+from pytest_llmcompiler.errors import ChildLostError, EngineError
 
 _START_SECONDS = 10.0
 """Time for the process to start, in seconds. It takes a millisecond."""
@@ -36,7 +36,7 @@ _PROCESSOR_CLOCK = 2
 
 
 class ProcessEndedError(EngineError):
-    """The confined process is gone: foreign code ended it."""
+    """The confined process is gone: foreign code ended it, or said what is no event."""
 
 
 class OutOfTimeError(EngineError):
@@ -47,7 +47,7 @@ class ConfinedProcess:
     """A process that runs foreign code, from its start to its end."""
 
     def __init__(self, memory: int, mappings: Sequence[Mapping], thread_pointer: int) -> None:
-        """`memory` is the descriptor of the memory file. Raises EngineError."""
+        """`memory` is the descriptor of the memory file. Raises EngineError, and ChildLostError as `wait` does."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket = ours
         with theirs:
@@ -55,7 +55,7 @@ class ConfinedProcess:
         self._poll = select.poll()
         self._poll.register(ours, select.POLLIN)
         self._clock = ~self._pid << 3 | _PROCESSOR_CLOCK
-        self._end = weakref.finalize(self, _end, self._pid, os.getpid())
+        self._end = weakref.finalize(self, _end, self._pid, ours, os.getpid())
         try:
             self._send(write_setup(thread_pointer, len(mappings), os.getpid()))
             for mapping in mappings:
@@ -71,27 +71,32 @@ class ConfinedProcess:
         return self._pid
 
     def order(self, message: bytes) -> None:
-        """Send an order. Raises ProcessEndedError."""
+        """Send an order. Raises ProcessEndedError and ChildLostError."""
         self._send(message)
 
     def wait(self, seconds: float) -> Event:
         """The next event, before the process has used so many seconds of a processor.
 
-        Raises OutOfTimeError, and ProcessEndedError where the process ends or says what is no event.
+        Raises OutOfTimeError, and ProcessEndedError where the process ends or says what is no event. Raises
+        ChildLostError where the machine did not let it go on, or another process killed it.
         """
-        give_up = time.monotonic() + _WALL_FACTOR * seconds
+        most = _WALL_FACTOR * seconds
+        give_up = time.monotonic() + most
         left, start = seconds, self._used_seconds()
         while not self._poll.poll(max(left, _LEAST_WAIT) * 1000):
             left = seconds - (self._used_seconds() - start)
-            if left <= 0 or time.monotonic() > give_up:
+            if left <= 0:
                 self.close()
                 raise OutOfTimeError("its time is used up")
+            if time.monotonic() > give_up:
+                self.close()
+                raise ChildLostError(f"the machine did not let the confined process finish within {most:.2g} s")
         try:
             event = read_event(self._socket.recv(EVENT_BYTES + 1))
         except OSError:
             event = None
         if event is None:
-            raise ProcessEndedError(f"it ends with {self._reap()}")
+            raise self._reap()
         return event
 
     def close(self) -> None:
@@ -102,30 +107,34 @@ class ConfinedProcess:
         try:
             self._socket.send(message)
         except OSError:
-            raise ProcessEndedError(f"it ends with {self._reap()}") from None
+            raise self._reap() from None
 
     def _used_seconds(self) -> float:
         with contextlib.suppress(OSError):
             return time.clock_gettime(self._clock)
         return 0.0
 
-    def _reap(self) -> str:
-        """How the process ended. One that still runs is killed: it says what it must not."""
+    def _reap(self) -> ProcessEndedError | ChildLostError:
+        """The error that says how the process ended. One that still runs is killed: it says what it must not."""
         if not self._pid:
-            return "an earlier run"
+            return ProcessEndedError("it ended in an earlier run")
+        has_ended = any(events & select.POLLHUP for _, events in self._poll.poll(0))  # it can't close its socket
         status = self._end() or 0
         self._pid = 0
-        self._socket.close()
-        if os.WIFSIGNALED(status):
-            return signal.Signals(os.WTERMSIG(status)).name
-        return f"status {os.WEXITSTATUS(status)}"
+        if not os.WIFSIGNALED(status):
+            return ProcessEndedError(f"it ends with status {os.WEXITSTATUS(status)}")
+        number = os.WTERMSIG(status)
+        if number == signal.SIGKILL and has_ended:
+            return ChildLostError("the confined process was killed from outside, perhaps since memory is short")
+        return ProcessEndedError(f"it ends with {signal.Signals(number).name}")
 
 
-def _end(pid: int, owner: int) -> int:
-    """Kill and reap a process of this one. Returns its status."""
-    if owner != os.getpid():  # a forked child has the object and not the process
+def _end(pid: int, ours: socket.socket, owner: int) -> int:
+    """Kill and reap a process of this one, and close the socket to it. Returns its status."""
+    if owner != os.getpid():  # a forked child has the objects, and neither the process nor the descriptor
+        ours.detach()
         return 0
-    with contextlib.suppress(ProcessLookupError):
+    with ours, contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
     with contextlib.suppress(ChildProcessError):
         return os.waitpid(pid, 0)[1]
