@@ -65,13 +65,11 @@ class GuestFiles:
         """Close an open file."""
         return 0 if self._open.pop(descriptor, None) else -_EBADF
 
-    def read(self, descriptor: int, size: int, position: int | None = None) -> bytes:
-        """Read an open file, from where it stands or from a position, which leaves it where it stands."""
+    def read(self, descriptor: int, size: int) -> bytes:
+        """Read an open file from where it stands."""
         file = self._open[descriptor]
-        start = file.position if position is None else position
-        data = file.data[start : start + size]
-        if position is None:
-            file.position += len(data)
+        data = file.data[file.position : file.position + size]
+        file.position += len(data)
         return data
 
     def seek(self, descriptor: int, offset: int, origin: int) -> int:

@@ -25,6 +25,8 @@ _FIRST_THREAD = 1
 """The number of the thread that the C library learns when the process starts, before an environment is chosen."""
 _MAX_RANDOM_BYTES = 256
 """Bytes that one call of getrandom returns at most: as many as Linux always returns at once."""
+TOO_MUCH_OUTPUT = "more than 1 MiB of output"
+"""The description of the fault that ends a run at that."""
 MAX_SYSTEM_CALLS = 20_000
 """System calls of a run: an endless loop of them ends early, and they take less than a second together."""
 _MAX_VECTORS = 1024
@@ -192,7 +194,7 @@ class Kernel:
             return -_EBADF
         data = self.output.setdefault(descriptor, bytearray())
         if size > OUTPUT_LIMIT - len(data):
-            raise GuestTrapError("more than 1 MiB of output")
+            raise GuestTrapError(TOO_MUCH_OUTPUT)
         try:
             data += self._uc.mem_read(address, size)
         except unicorn.UcError:

@@ -6,9 +6,10 @@ import json
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from pytest_llmcompiler.cache_files import CacheFile
+from pytest_llmcompiler.program.clang import OptimisationLevel
 from pytest_llmcompiler.targets.code import AssembledCode, CodeSegment
 from pytest_llmcompiler.targets.processor import Processor
 
@@ -74,5 +75,7 @@ class CostFile:
             return None
 
     def save(self, costs: Mapping[str, CostCounts]) -> None:
-        """Write costs to the file. Does nothing where the disk is full or the folder can't be written."""
-        self._file.write(json.dumps(costs).encode())
+        """Write the costs of all levels to the file. Does nothing where one is missing, which the machine may have kept
+        from being measured, nor where the disk is full or the folder can't be written."""
+        if len(costs) == len(get_args(OptimisationLevel)):
+            self._file.write(json.dumps(costs).encode())

@@ -26,6 +26,7 @@ from pytest_llmcompiler.errors import (
     UnsupportedError,
 )
 from pytest_llmcompiler.judge.agreeing import count_agreeing
+from pytest_llmcompiler.judge.assembling import assemble_or_judge
 from pytest_llmcompiler.judge.cost import CostMeter, PassingRun
 from pytest_llmcompiler.judge.coverage import pass_verdict
 from pytest_llmcompiler.judge.differential import DifferentialRun
@@ -377,23 +378,13 @@ class Harness:
         self, assembly: str, binding_number: int = 0, encode: Encoder = run_keystone
     ) -> AssembledCode | Verdict:
         """The code of a candidate, or the verdict on a text that gives no code for the function."""
-        assembler = self._settings.assembler
-        try:
-            candidate = self._under_test.assemble_candidate(assembly, assembler, binding_number, encode)
-        except UnsupportedError as error:
-            return Verdict("inconclusive", str(error))
-        except AssemblyError as error:
-            place = f"line {error.line}, column {error.column}: " if error.line else ""
-            position = {"line": error.line or None, "column": error.column or None}
-            return Verdict("assemble", f"{place}{error}", quote_line(assembly, error.line), position)
-        except LinkError as error:
-            return Verdict("link", str(error))
-        except ChildLostError as error:
-            return Verdict("inconclusive", str(error))
-        start = candidate.symbols[self.function]
-        if not any(s.is_executable and s.address <= start < s.address + len(s.data) for s in candidate.segments):
-            return Verdict("link", f"{self.function} is defined, but not as code of this text")
-        return candidate
+        assemble = functools.partial(
+            self._under_test.assemble_candidate,
+            assembler=self._settings.assembler,
+            binding_number=binding_number,
+            encode=encode,
+        )
+        return assemble_or_judge(assemble, self.function, assembly)
 
     def _run(
         self,

@@ -11,18 +11,15 @@ from typing import Any, cast
 from pytest_llmcompiler import sandbox
 from pytest_llmcompiler.emulator.engine_look import Lead
 from pytest_llmcompiler.errors import (
-    AssemblyError,
     ChildDiedError,
     ChildLostError,
     ChildTimeoutError,
-    LinkError,
-    UnsupportedError,
 )
+from pytest_llmcompiler.judge.assembling import assemble_or_judge
 from pytest_llmcompiler.judge.code_cost import CostCounts, measure_bytes
 from pytest_llmcompiler.judge.cost import compile_levels, describe_costs
 from pytest_llmcompiler.judge.coverage import pass_verdict
 from pytest_llmcompiler.judge.explain import FACTS, Explanation
-from pytest_llmcompiler.judge.failure import quote_line
 from pytest_llmcompiler.judge.harness import Harness
 from pytest_llmcompiler.judge.listing import Listing, list_code
 from pytest_llmcompiler.judge.program_run import ProgramDifferentialRun
@@ -122,20 +119,8 @@ class ProgramHarness:
 
     def _assemble(self, assembly: str) -> AssembledCode | Verdict:
         """The code of a candidate, or the verdict on a text that gives no code for the program."""
-        try:
-            candidate = self.under_test.assemble_candidate(assembly, self._settings.assembler)
-        except UnsupportedError as error:
-            return Verdict("inconclusive", str(error))
-        except AssemblyError as error:
-            place = f"line {error.line}, column {error.column}: " if error.line else ""
-            position = {"line": error.line or None, "column": error.column or None}
-            return Verdict("assemble", f"{place}{error}", quote_line(assembly, error.line), position)
-        except LinkError as error:
-            return Verdict("link", str(error))
-        start = candidate.symbols[MAIN]
-        if not any(s.is_executable and s.address <= start < s.address + len(s.data) for s in candidate.segments):
-            return Verdict("link", f"{MAIN} is defined, but not as code of this text")
-        return candidate
+        assemble = functools.partial(self.under_test.assemble_candidate, assembler=self._settings.assembler)
+        return assemble_or_judge(assemble, MAIN, assembly)
 
     def _run(self, run: ProgramDifferentialRun, *, explain: bool) -> tuple[Explanation | None, int]:
         """Run a candidate and explain its first failure, each in a process of its own. Returns also how many
@@ -168,7 +153,7 @@ class ProgramHarness:
             candidate = self._assemble(text)
             if isinstance(candidate, Verdict):
                 continue
-            with contextlib.suppress(ChildDiedError, ChildTimeoutError):
+            with contextlib.suppress(ChildDiedError, ChildTimeoutError, ChildLostError):
                 run = ProgramDifferentialRun(self.suite, candidate, text)
                 explained, instructions = self._run(run, explain=False)
                 if explained is None:

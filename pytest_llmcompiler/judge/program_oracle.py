@@ -9,6 +9,7 @@ from pytest_llmcompiler.corpus.budget import Budget
 from pytest_llmcompiler.corpus.probing import MAX_STEPS, TOO_LONG, ProbeResult, UndefinedInputError
 from pytest_llmcompiler.emulator.coverage import Comparisons, Feature
 from pytest_llmcompiler.emulator.input_calls import InputCalls
+from pytest_llmcompiler.emulator.kernel import TOO_MUCH_OUTPUT
 from pytest_llmcompiler.emulator.machine import Machine
 from pytest_llmcompiler.emulator.observation import Observation
 from pytest_llmcompiler.emulator.probe import STEPS_PER_MICROSECOND, Probe
@@ -177,5 +178,7 @@ def _require_end(run: Observation) -> None:
         return
     if run.outcome == "fault":
         assert run.fault is not None
+        if run.fault.description == TOO_MUCH_OUTPUT:
+            raise UndefinedInputError(TOO_MUCH_OUTPUT)
         raise UndefinedInputError("undefined behaviour" if run.fault.address is None else "bad memory access")
     raise UndefinedInputError(TOO_LONG if run.outcome == "limit" else "not emulated")

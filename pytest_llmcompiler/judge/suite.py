@@ -47,6 +47,8 @@ _VARIED_PER_EDGE = 4
 since a value that is read before it is set shows only on some inputs."""
 _MAX_INSPECTED, _MAX_INSPECTED_BYTES = 8, 20_000
 """How many inputs are inspected, and the most bytes of code that the reference executes on one: inspecting is slow."""
+_GIVEN_TEXT_INPUTS = 3
+"""Inputs with which each standard input of a directive is tried: one may not come to read it."""
 _GROWN_SHARE = 0.3
 """Inputs whose standard input is grown, as a share of the generated ones, where the function reads it."""
 _RESERVE_PER_EXAMPLE = 2
@@ -352,7 +354,8 @@ class Suite:
         self._learned = learn_relations(self.under_test.signature.params, corpus.fitted)
         learn_ends(self.under_test.signature.params, corpus.ended, self._learned)
         corpus.explore(self.strategy, self.examples - first, self.seed + 1)
-        corpus.offer_all("drawing", list(self._grow_texts(corpus)))
+        given = self._set_given_texts(corpus)
+        corpus.offer_all("drawing", [*given, *self._grow_texts(corpus)])
         if corpus.entries:
             largest = max(corpus.entries, key=weight)
             specials = [
@@ -366,9 +369,17 @@ class Suite:
         self._coverage = self._measure_coverage(corpus)
         reaching = self._reach_further(corpus)
         corpus.vary(len(params), self._hints.numbers)
-        self._choose(corpus, {*self.from_main, *long, *reaching}, texts)
+        self._choose(corpus, {*self.from_main, *given, *long, *reaching}, texts)
         corpus.close()
         return corpus
+
+    def _set_given_texts(self, corpus: Corpus[SuiteEntry]) -> list[Input]:
+        """Inputs with the standard inputs that directives of the case give, where the function reads it."""
+        reference, inputs = self.under_test.reference, list(corpus.entries)
+        if not (inputs and reference.reads_standard_input(self.under_test.function)):
+            return []
+        texts = [given.data for given in reference.case.given_inputs]
+        return [set_standard_input(input, text) for text in texts for input in inputs[:_GIVEN_TEXT_INPUTS]]
 
     def _grow_texts(self, corpus: Corpus[SuiteEntry]) -> Iterator[Input]:
         """Inputs with texts for standard input that are grown by what the function reads (see `input_texts`)."""

@@ -28,7 +28,8 @@ class SuiteFiles:
         """What a suite depends on beside the program. Where there is an engine, it finds inputs that the probe does not
         find, and chooses those that show seeded faults: without one, suites are other ones."""
         engine = "engine" if has_engine() else "no engine"
-        return self._reference.target.name, self._under_test.function, self._rules, self._numbers, engine
+        texts = repr([given.data for given in self._reference.case.given_inputs])
+        return self._reference.target.name, self._under_test.function, self._rules, self._numbers, engine, texts
 
     @functools.cached_property
     def corpus(self) -> CorpusFile:

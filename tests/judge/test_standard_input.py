@@ -114,3 +114,36 @@ def test_another_text_keeps_all_else(compiled: Compile) -> None:
     changed = set_standard_input(input, b"other")
     assert find_standard_input(changed) == b"other"
     assert dataclasses.replace(changed, globals=()) == dataclasses.replace(input, globals=())
+
+
+ECHO = """
+// LLMC: stdin "4242\\n"
+#include <stdio.h>
+int number(void) { int a; return scanf("%d", &a) == 1 ? a : -1; }
+"""
+ECHO_WRONG = """number:
+        subq $24, %rsp
+        leaq 12(%rsp), %rsi
+        leaq .Lformat(%rip), %rdi
+        xorl %eax, %eax
+        call scanf@PLT
+        movl %eax, %edx
+        movl $-1, %eax
+        cmpl $1, %edx
+        jne 1f
+        movl 12(%rsp), %eax
+        cmpl ${}, %eax
+        jne 1f
+        xorl %eax, %eax
+1:      addq $24, %rsp
+        ret
+        .section .rodata
+.Lformat: .string "%d"
+"""
+
+
+def test_a_directive_gives_standard_input_to_functions_too(compiled: Compile) -> None:
+    harness = Harness(compiled(ECHO), "number", JudgeSettings(examples=20, effort=0))
+    assert harness.judge(ECHO_WRONG.format(4242), explain=False).kind == "mismatch"
+    unlucky = Harness(compiled(ECHO.replace("4242", "1")), "number", JudgeSettings(examples=20, effort=0))
+    assert unlucky.judge(ECHO_WRONG.format(4242), explain=False).passed
