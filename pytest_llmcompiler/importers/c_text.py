@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 _TOKEN = re.compile(
     r"""(?P<comment>//[^\n]*|/\*.*?(?:\*/|\Z))
     |(?P<line>^[ \t]*\#(?:\\\n|/\*.*?(?:\*/|\Z)|[^\n])*)
-    |(?P<text>"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')
+    |(?P<text>"(?:\\.|[^"\\\n])*"?|'(?:\\.|[^'\\\n])*'?)
     |(?P<open>[{(\[])|(?P<close>[})\]])|(?P<end>;)""",
     re.M | re.S | re.X,
 )
@@ -23,6 +23,8 @@ _ATTRIBUTE = re.compile(
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?(?:\*/|\Z)", re.S)
 _MAX_HEAD = 10_000
 """Characters of the longest head of a function that is read."""
+_MAX_HEAD_BRACES = 100
+"""Braces in the longest head: it is read again at each."""
 _NAME = re.compile(r"\b([A-Za-z_]\w*)\s*\(")
 _KEYWORDS = frozenset(
     ("if", "while", "for", "switch", "return", "sizeof", "__typeof__", "typeof", "_Alignas", "__declspec")
@@ -124,6 +126,8 @@ def remove_line_markers(text: str) -> str:
 
 
 def _is_function_head(head: str) -> bool:
+    if head.count("{") > _MAX_HEAD_BRACES:  # values and types stand there, one behind the other
+        return False
     plain = _ATTRIBUTE.sub(" ", _clean(head)).strip()
     return plain.endswith(")") and "=" not in plain and bool(find_name(plain))
 
@@ -133,7 +137,9 @@ def _is_type(declaration: str) -> bool:
     plain = _clean(declaration)
     if plain.startswith(("typedef", "extern")):
         return True
-    body = re.sub(r"\{.*\}", " ", plain, flags=re.S)
+    before, _, rest = plain.partition("{")
+    _, brace, after = rest.rpartition("}")
+    body = f"{before} {after}" if brace else plain
     if "=" in body:
         return False
     # `struct point { … };` declares no variable, `struct point origin;` and `struct { … } origin;` do.

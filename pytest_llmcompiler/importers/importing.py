@@ -34,7 +34,7 @@ _GROUP = 512
 """Rows that are handled together."""
 _SHOWN_PLACES = 3
 """Rows that are named for each fault."""
-_IR_FUNCTION = re.compile(r'^define\b[^@]*@"?([A-Za-z_$.][\w$.]*)"?\(', re.M)
+_IR_FUNCTION = re.compile(r'^define\b[^@\n]*@"?([A-Za-z_$.][\w$.]*)"?\(', re.M)
 _SYMBOL = re.compile(r"[A-Za-z_$.][\w$.]*")
 
 FORMATS: dict[str, Callable[[Row], ImportedCase]] = {

@@ -20,7 +20,7 @@ from pytest_llmcompiler.importers.imported import ImportedAnswer, ImportedCase, 
 
 _IR_COLUMNS = ("text", "ir", "llvm_ir", "IR_Original", "ll_code", "original_ir", "code")
 _BLOCK = re.compile(r"```(?:llvm|ll|ir)?[ \t]*\n(.*?)(?:```|\Z)", re.S)
-_ANSWER = re.compile(r"<answer>\s*(\[.*?\])\s*</answer>", re.S)
+_ANSWER, _ANSWER_END = "<answer>", "</answer>"
 _PASS = re.compile(r"-{0,2}[a-zA-Z][\w<>;=,()-]*")
 _FUNCTION = re.compile(r"^define\b", re.M)
 
@@ -59,8 +59,9 @@ def _find_passes(row: Row) -> str:
     """The pass list of a row's answer, as one text for opt; empty where there is none."""
     value = find_value(row.data, "target_pass_sequence", "PassSequence")
     if value is None:
-        answer = _ANSWER.search(find_text(row.data, "answer", "extra_info.answer"))
-        value = answer[1] if answer else None
+        # A model's last answer counts, whatever it says before.
+        _, _, behind = find_text(row.data, "answer", "extra_info.answer").rpartition(_ANSWER)
+        value = behind.partition(_ANSWER_END)[0].strip() if _ANSWER_END in behind else None
     if isinstance(value, str):
         try:
             value = json.loads(value.replace("'", '"'))

@@ -277,10 +277,81 @@ def test_hostile_text_is_refused(run_import: Import, tmp_path: Path, text: objec
     assert list_cases(folder) == ["000001.c"]
 
 
-@pytest.mark.parametrize("text", ['module asm ".incbin \\22/etc/passwd\\22"\n', "; LLMC: link /etc/passwd\n"])
-def test_hostile_ir_is_refused(run_import: Import, tmp_path: Path, text: str) -> None:
+ASM = "define void @g() {{\n  call void asm sideeffect {}()\n  ret void\n}}\n"
+INCBIN = '".incbin \\22/etc/passwd\\22"'
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (f"module asm {INCBIN}\n", "whole module"),
+        (f"module ; c\n\tasm{INCBIN}\n", "whole module"),
+        (f"; c\rmodule asm {INCBIN}\n", "whole module"),
+        (f"@zero = global i32 0module asm {INCBIN}\n", "whole module"),
+        ("; LLMC: link /etc/passwd\n", "directive"),
+        (ASM.format(f'{INCBIN}, ""'), "no dot"),
+        (ASM.format(f'\n{INCBIN}, ""'), "no dot"),
+        (ASM.format(f'\talignstack ; "c"\n{INCBIN}, ""'), "no dot"),
+        ("define i32 @g() {\n  %y = call i32asm " + INCBIN + ', "=r"()\n  ret i32 %y\n}\n', "no dot"),
+        ("%0 = type i32\ndefine void @g() {\n  %y = call %0asm " + INCBIN + ', "=r"()\n  ret void\n}\n', "no dot"),
+        ("@.incbin = external global i8\n" + ASM.format('"${0:P} x", "X"'), "as a directive"),
+        ('@"\\01.incbin" = external global i8\n' + ASM.format('"${0:P} x", "X"'), "as a directive"),
+        ('@"x\\5C\\22;.incbin " = global i8 0\n', "backslash"),
+        ('@"x\\z" = global i8 0\n', "backslash"),
+        ('!llvm.dependent-libraries = !{!0}\n!0 = !{!"/etc/passwd"}\n', "libraries"),
+        ('!llvm.dependent\\2Dlibraries = !{!0}\n!0 = !{!"/etc/passwd"}\n', "backslash"),
+    ],
+)
+def test_hostile_ir_is_refused(run_import: Import, tmp_path: Path, text: str, reason: str) -> None:
     source = write_lines(tmp_path / "rows.jsonl", [{"ir": text + IR}, {"ir": IR}])
-    assert [line["taken"] for line in read_manifest(run_import("ir", source))] == [False, True]
+    refused, taken = read_manifest(run_import("ir", source))
+    assert taken["taken"]
+    assert reason in refused.get("reason", "taken")
+
+
+def test_harmless_assembly_in_ir_is_taken(run_import: Import, tmp_path: Path) -> None:
+    """So is what only looks like assembly: names, texts and comments."""
+    texts = [
+        ASM.format('"movl $$1, %eax", "~{eax}"'),
+        '@.str = private constant [4 x i8] c"asm\\00"\n' + ASM.format('"", "~{memory}"'),
+        '; asm ".incbin"\n@asm = global i8 0\n@"a.asm" = global i8 0\n@"\\01puts2" = global i8 0\n',
+        '!llvm.ident = !{!0}\n!0 = !{!"C:\\5Ca module asm \\22.x\\22"}\n',
+    ]
+    source = write_lines(tmp_path / "rows.jsonl", [{"ir": text + IR} for text in texts])
+    assert [line.get("reason") for line in read_manifest(run_import("ir", source))] == [None] * len(texts)
+
+
+DEFINES = "define\n" * 100_000
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    ("format", "row"),
+    [
+        ("ir", {"ir": "\n" * 500_000 + IR}),
+        ("ir", {"ir": IR, "answer": "<answer>[" * 100_000}),
+        ("ir", {"ir": f'@s = global [700000 x i8] c"{DEFINES}"\n{IR}', "answer": "<answer>['sroa']</answer>"}),
+        ("ir", {"ir": "asm " * 200_000 + IR}),
+        ("jsonl", {"c": BODY + '"\\' * 300_000}),
+        ("jsonl", {"c": BODY + "int a" + "{" * 250_000 + ")" * 250_000 + ";"}),
+        ("jsonl", {"c": BODY + "int v[] =" + "{}" * 300_000 + ";"}),
+    ],
+)
+def test_time_to_read_a_row_grows_with_its_length(
+    run_import: Import, tmp_path: Path, format: str, row: dict[str, str]
+) -> None:
+    """Each of these rows took many minutes, beyond the limit of this test."""
+    good = {"ir": IR, "c": BODY}
+    row |= {"t": "int main(void) { return 0; }"} if format == "jsonl" else {}
+    columns = ("--columns", "source=c,tests=t") if format == "jsonl" else ()
+    folder = run_import(format, write_lines(tmp_path / "rows.jsonl", [row, good]), *columns)
+    assert [line["taken"] for line in read_manifest(folder)][1:] == [True]
+
+
+def test_last_answer_of_a_row_counts(run_import: Import, tmp_path: Path) -> None:
+    answer = "Not <answer>['licm']</answer> but <answer> ['sroa', 'dce'] </answer>."
+    folder = run_import("ir", write_lines(tmp_path / "rows.jsonl", [{"ir": IR, "answer": answer}]))
+    assert [record["answer"] for record in read_records(folder / "answers.jsonl")] == ["-p 'sroa,dce'"]
 
 
 def test_hostile_tests_are_refused(run_import: Import, tmp_path: Path) -> None:
