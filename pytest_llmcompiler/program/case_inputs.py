@@ -66,11 +66,22 @@ def _unescape(text: str, where: str) -> bytes:
 
 def find_input_files(case: Path) -> Iterator[GivenInput]:
     """The inputs in files beside a case: `NAME.in` and `NAME.*.in`, with the output in the file of the same name that
-    ends with `.out`, where there is one. Raises CaseError for a file that is too large or can't be read."""
+    ends with `.out`, where there is one. `a.1.in` is no input of `a.c` where a case `a.1.c` or `a.1.ll` is there too.
+    Raises CaseError for a file that is too large or can't be read."""
     for path in sorted(case.parent.glob("*.in")):
-        if path.name == f"{case.stem}.in" or (path.name.startswith(f"{case.stem}.") and path.suffix == ".in"):
+        if path.name.startswith(f"{case.stem}.") and not _has_closer_case(path, case) and path.is_file():
             output = path.with_suffix(".out")
             yield GivenInput(str(path), read_input_file(path), read_input_file(output) if output.is_file() else None)
+
+
+def _has_closer_case(path: Path, case: Path) -> bool:
+    """Whether a file `NAME.*.in` beside a case `NAME` is of another case there, which has a longer part of its name."""
+    name = path.stem
+    while name != case.stem:
+        if any(path.with_name(f"{name}{suffix}").is_file() for suffix in (".c", ".ll")):
+            return True
+        name = name.rpartition(".")[0]
+    return False
 
 
 def is_input_file(path: Path) -> bool:

@@ -67,4 +67,4 @@ def _columns() -> Iterator[Column]:
 
 COLUMNS = tuple(_columns())
 """The columns in their order. New ones are added behind the others. Text of models (the answer) is none of them: it has
-many lines, and a spreadsheet evaluates a text that begins with `=`."""
+many lines."""

@@ -11,11 +11,13 @@ from typing import Literal, NamedTuple
 
 from pytest_llmcompiler.errors import ExportError
 from pytest_llmcompiler.files import replace_file
+from pytest_llmcompiler.judge.verdict import harmless
 from pytest_llmcompiler.report.columns import COLUMNS
 from pytest_llmcompiler.report.evalplus_results import write_evalplus_results
 from pytest_llmcompiler.report.lm_eval_results import write_lm_eval_results
 from pytest_llmcompiler.report.records import Record
 
+_FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r", "\n")
 ExportFormat = Literal["csv", "parquet", "evalplus", "lm-eval"]
 
 
@@ -73,7 +75,15 @@ def _write_csv(records: Sequence[Record], path: Path, ks: Sequence[int]) -> None
     with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.writer(file)
         writer.writerow(column.name for column in COLUMNS)
-        writer.writerows([column.value(record) for column in COLUMNS] for record in records)
+        writer.writerows([_make_plain(column.value(record)) for column in COLUMNS] for record in records)
+
+
+def _make_plain(value: object) -> object:
+    """A value of a table as a cell that a terminal does not act on, and that a spreadsheet takes for text where it is
+    text: behind an apostrophe where it begins as a formula does (OWASP, CSV Injection)."""
+    if not isinstance(value, str):
+        return value
+    return f"'{harmless(value)}" if value.startswith(_FORMULA_SIGNS) else harmless(value)
 
 
 def _write_parquet(records: Sequence[Record], path: Path, ks: Sequence[int]) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from pytest_llmcompiler.errors import CaseError
 from pytest_llmcompiler.program.case import ArgRule, Case, read_case
+from pytest_llmcompiler.program.case_inputs import find_input_files
 from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.directive_comments import find_directives
 from pytest_llmcompiler.program.reference import Reference
@@ -168,3 +169,13 @@ def test_a_long_line_is_read_in_linear_time() -> None:
     text = "x" + (" " * 3000 + "y") * 300
     source = f"int f;\n// LLMC: {text} \n/* LLMC: {text} */ int g; /* LLMC: none */"
     assert list(find_directives(Path("case.c"), source)) == [(2, text), (3, text)]
+
+
+def test_input_files_are_of_the_case_with_the_longest_name(tmp_path: Path) -> None:
+    for name in ("a.c", "a.1.c", "a.2.ll"):
+        (tmp_path / name).write_text("// LLMC: program\nint main(void) { return 0; }\n")
+    for name in ("a.in", "a.1.in", "a.1.x.in", "a.2.in", "a.3.in", "a.10.in", "ab.in"):
+        (tmp_path / name).write_text(name)
+    (tmp_path / "a.4.in").mkdir()
+    found = {name: [one.data.decode() for one in find_input_files(tmp_path / name)] for name in ("a.c", "a.1.c")}
+    assert found == {"a.c": ["a.10.in", "a.3.in", "a.in"], "a.1.c": ["a.1.in", "a.1.x.in"]}

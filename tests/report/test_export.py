@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -182,3 +183,14 @@ def test_tables_have_costs_as_ratios(tmp_path: Path) -> None:
     assert row["executed"] == "200"
     assert row["size@O0"] == ""  # no code: no ratio
     assert dict(zip(header, second))["speed@O0"] == ""
+
+
+def test_cells_of_csv_are_no_formulas(tmp_path: Path) -> None:
+    """Records are read from files of others, whose names may be formulas, or hold what a terminal acts on."""
+    formula = '=HYPERLINK("http://x","y")'
+    one = record(formula, 0, "pass") | {"case": "+a\x1b[2J.c", "seconds": -1.5, "model": {"name": "@x"}}
+    export([one], parse_export(str(tmp_path / "t.csv")))
+    with (tmp_path / "t.csv").open(newline="") as file:
+        [row] = csv.DictReader(file)
+    assert (row["function"], row["case"], row["model"]) == (f"'{formula}", "'+a\\x1b[2J.c", "'@x")
+    assert (row["verdict"], row["seconds"]) == ("pass", "-1.5")
