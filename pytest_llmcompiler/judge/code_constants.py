@@ -7,9 +7,9 @@ of the lowest five. Constants that the reference has too were interesting when t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 
-from pytest_llmcompiler.targets.code import AssembledCode
+from pytest_llmcompiler.targets.code import AssembledCode, CodeSegment
 from pytest_llmcompiler.targets.processor import Processor
 
 MAX_CONSTANTS = 64
@@ -24,14 +24,25 @@ _NUMBER = re.compile(r"\[(?:rsp|rbp|rip|sp|x29)\b[^\]]*\]|(?<![\w.])(-?(?:0x[0-9
 """An operand in the stack frame or beside the code, whose numbers are no values; or a number."""
 _PART = re.compile(r"(\w+), #(-?(?:0x)?[0-9a-f]+)(?:, lsl #(\d+))?")
 """The operands of AArch64's `mov` and `movk`, which set 16 bits of a register."""
+_LOADED = re.compile(r"(\w+) ptr \[rip ([+-]) (0x[0-9a-f]+|\d+)\]")
+"""An operand in memory beside x86-64's code: its width, and its distance from the end of the instruction."""
+_WIDTHS = {"dword": 4, "qword": 8, "xmmword": 16, "ymmword": 32, "zmmword": 64}
+"""In bytes."""
+_ELEMENT_BYTES = (4, 8)
+"""Sizes of the elements of a vector that are looked for. Which ones it has its code alone doesn't tell."""
 
 
-def find_constants(code: AssembledCode, function: str, processor: Processor, known: Set[int]) -> tuple[int, ...]:
+def find_constants(
+    code: AssembledCode, function: str, processor: Processor, known: Set[int], *, with_data: bool = False
+) -> tuple[int, ...]:
     """The constants of a candidate, each followed by its neighbours; those of its comparisons come first, and `known`
-    ones last."""
+    ones last. `with_data`: also those that its code loads from its own data."""
     start = code.symbols[function]
     segment = next(s for s in code.segments if s.is_executable and s.address <= start < s.address + len(s.data))
-    constants = list_constants(segment.data[start - segment.address :][:_MAX_CODE_BYTES], start, processor)
+    data = segment.data[start - segment.address :][:_MAX_CODE_BYTES]
+    constants = list_constants(data, start, processor)
+    if with_data:
+        constants += _list_loaded(data, start, processor, [s for s in code.segments if not s.is_writable])
     ordered = sorted(constants, key=lambda constant: constant in known)
     return tuple(dict.fromkeys(near for value in ordered for near in (value, value - 1, value + 1)))[:MAX_CONSTANTS]
 
@@ -51,6 +62,30 @@ def list_constants(data: bytes, address: int, processor: Processor) -> list[int]
                 values += [1 << value for value in values if 0 <= value < 64]
             into.update(dict.fromkeys(values))
     return list(comparisons | others)
+
+
+def _list_loaded(data: bytes, address: int, processor: Processor, segments: Sequence[CodeSegment]) -> list[int]:
+    """The elements of what some code loads from addresses that are relative to its own, as signed numbers."""
+    constants: dict[int, None] = {}
+    for at, size, _, operands in processor.get_decoder().disasm_lite(data, address, _MAX_INSTRUCTIONS):
+        loaded = _LOADED.search(operands)
+        if loaded is None or loaded[1] not in _WIDTHS:
+            continue
+        target = at + size + int(loaded[2] + loaded[3], 0)
+        for segment in segments:
+            start = target - segment.address
+            if start >= 0:
+                constants.update(dict.fromkeys(_split(segment.data[start : start + _WIDTHS[loaded[1]]])))
+    return list(constants)
+
+
+def _split(data: bytes) -> Iterator[int]:
+    """The elements of a vector: of the least size of which it has one only, or of all sizes."""
+    sizes = [size for size in _ELEMENT_BYTES if len(data) % size == 0]
+    repeated = [size for size in sizes if data == data[:size] * (len(data) // size)]
+    for size in repeated[:1] or sizes:
+        for start in range(0, len(data), size):
+            yield int.from_bytes(data[start : start + size], "little", signed=True)
 
 
 def _join_parts(mnemonic: str, operands: str, parts: dict[str, int]) -> Iterator[int]:

@@ -72,13 +72,16 @@ def look(differential: DifferentialRun, request: LookRequest) -> NativeLook:
 
 
 def _list_leads(inputs: Sequence[Input], suite_size: int, request: LookRequest) -> Iterator[Lead]:
-    """The inputs to try: those that failed earlier candidates, the reserve, and others with some numbers changed."""
+    """The inputs to try: those that failed earlier candidates, some of the reserve, and others with some numbers
+    changed, which are at least half of what is tried: the reserve knows nothing of the candidate's constants."""
     count = min(_MOST_INPUTS, round(_INPUTS * request.effort))
     yield from request.first
-    yield from (Lead(number, ()) for number in range(suite_size, min(len(inputs), suite_size + count)))
     choice = random.Random(request.seed)
+    reserve = range(suite_size, len(inputs))
+    kept = sorted(choice.sample(reserve, min(len(reserve), count // 2)))
+    yield from (Lead(number, ()) for number in kept)
     values = (*request.constants, *_BOUNDARIES)
-    for _ in range(max(0, count - (len(inputs) - suite_size))):
+    for _ in range(count - len(kept)):
         number = choice.randrange(len(inputs))
         numbers = InputNumbers(inputs[number], with_floats=True)
         if len(numbers):

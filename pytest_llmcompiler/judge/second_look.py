@@ -78,7 +78,8 @@ class SecondLook:
             return None
         under_test = self._suite.under_test
         processor = under_test.reference.target.processor
-        constants = find_constants(candidate, under_test.function, processor, self._find_known())
+        known = self._find_known()
+        constants = find_constants(candidate, under_test.function, processor, known, with_data=True)
         what = f"{self._seed}\0{under_test.function}\0{candidate.digest}"
         seed = int.from_bytes(hashlib.sha256(what.encode()).digest()[:8], "little")
         return LookRequest(seed, self._effort, constants, tuple(taught))

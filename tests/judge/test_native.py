@@ -361,6 +361,43 @@ def test_code_that_passes_gets_a_second_look(judge: Judgement) -> None:
     assert judge(TWICE, "twice", code.format(""), effort=0).detail.get("second_look") is None
 
 
+ADD_TRIPLE = "void add_triple(int *a, const int *b, int n) { for (int i = 0; i < n; i++) a[i] += b[i] * 3; }"
+ADD_TRIPLE_CODE = """
+add_triple:
+    vpxor %xmm0, %xmm0, %xmm0
+    xorl  %eax, %eax
+1:  cmpl  %edx, %eax
+    jge   3f
+    movl  (%rsi,%rax,4), %ecx
+    leal  (%rcx,%rcx,2), %r8d
+    cmpl  $77777, %ecx
+    jne   2f
+    incl  %r8d
+2:  addl  %r8d, (%rdi,%rax,4)
+    incl  %eax
+    jmp   1b
+3:  ret
+"""
+
+
+def test_a_large_reserve_leaves_inputs_to_the_constants_of_the_code(judge: Judgement) -> None:
+    verdict = judge(ADD_TRIPLE, "add_triple", ADD_TRIPLE_CODE, examples=60)
+    assert verdict.kind == "mismatch"
+    assert "77777" in " ".join(verdict.detail["input"])
+
+
+@pytest.mark.parametrize("operand", ["broadcast", "whole"])
+def test_constants_that_vector_code_loads_are_tried(judge: Judgement, operand: str) -> None:
+    """Elements of q that are 1234567 count as one more."""
+    load = "vpbroadcastd .Lc(%rip), %ymm2" if operand == "broadcast" else "vmovdqu .Lc(%rip), %ymm2"
+    values = "1234567" if operand == "broadcast" else ", ".join(["1234567"] * 8)
+    wrong = f"{load}\n vpcmpeqd (%rsi), %ymm2, %ymm2\n vpsubd %ymm2, %ymm0, %ymm0\n vmovdqu %ymm0, (%rdi)"
+    code = ADD_EIGHT_CODE.replace("vmovdqu %ymm0, (%rdi)", wrong)
+    verdict = judge(ADD_EIGHT, "add_eight", f"{code} .section .rodata\n.Lc: .long {values}\n")
+    assert verdict.kind == "mismatch"
+    assert "1234567" in " ".join(verdict.detail["input"]).split("q = ")[1]
+
+
 @pytest.mark.parametrize("code", ["leal (%rdi,%rdi), %eax", "movl %edi, %eax"])
 def test_code_of_the_emulator_runs_alike_on_the_processor(judge: Judgement, code: str) -> None:
     """With `always`, a difference would be an error."""

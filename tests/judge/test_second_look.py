@@ -123,6 +123,34 @@ def test_constants_of_code(compiled: Compile) -> None:
     assert len(find_constants(code, "add", processor, frozenset())) == 64
 
 
+def test_constants_beside_the_code(compiled: Compile) -> None:
+    reference = compiled(SOURCE)
+    under_test = FunctionUnderTest(reference, "add")
+    text = """
+    add: movdqa .Lsame(%rip), %xmm0
+        movdqa .Lothers(%rip), %xmm1
+        movsd .Lwide(%rip), %xmm2
+        leaq .Lname(%rip), %rax
+        movl .Lvariable(%rip), %ecx
+        ret
+    .section .rodata
+    .balign 16
+    .Lsame: .long -9000, -9000, -9000, -9000
+    .Lothers: .long 100, 200, 300, 400
+    .Lwide: .quad 0x123456789a
+    .Lname: .long 5000
+    .data
+    .Lvariable: .long 6000
+    """
+    code = under_test.assemble_candidate(text, "keystone")
+    processor = reference.target.processor
+    constants = find_constants(code, "add", processor, frozenset({-9000}), with_data=True)
+    assert {100, 200, 300, 400, 100 | 200 << 32, 300 | 400 << 32, 0x123456789A, 0x123456789B} <= set(constants)
+    assert constants[-3:] == (-9000, -9001, -8999)
+    assert not {5000, 6000} & set(constants)
+    assert not find_constants(code, "add", processor, frozenset())
+
+
 def test_the_reproducer_of_such_a_failure(compiled: Compile) -> None:
     harness = Harness(compiled(SOURCE), "add", JudgeSettings(10))
     judged = harness.judge_with_reproducer(ADD.format(77123))
