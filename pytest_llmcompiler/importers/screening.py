@@ -13,8 +13,9 @@ from pathlib import Path
 from pytest_llmcompiler.errors import CaseError
 from pytest_llmcompiler.importers.imported import RowError
 from pytest_llmcompiler.program.directive_comments import find_directives
-from pytest_llmcompiler.service.http.sources import find_file_access_in_text
+from pytest_llmcompiler.service.http.sources import find_file_access_in_text, join_lines
 
+_PASTE = re.compile(r"(?:#|\?\?=){2}|%:%:")
 _IR_TOKEN = re.compile(
     r"""(?P<comment>;[^\r\n]*|/\*.*?(?:\*/|\Z))
     |(?P<name>[@%$!](?:"[^"]*(?:"|\Z)|[-a-zA-Z$._\\][-a-zA-Z$._0-9\\]*|[0-9]+))
@@ -40,6 +41,9 @@ def screen_c(text: str) -> None:
     reason = find_file_access_in_text(text)
     if reason:
         raise RowError(_without_line(reason))
+    joined = join_lines(text)
+    if "define" in joined and _PASTE.search(joined):
+        raise RowError("macros may put no words together with `##`: it could be the keyword of inline assembly")
 
 
 def screen_ir(text: str) -> None:

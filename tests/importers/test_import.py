@@ -259,6 +259,9 @@ BODY = "int f(int x) { return x; }\n"
         ("#define X </etc/passwd>\n#include X\n" + BODY, "only headers"),
         ('const char s[] = {\n#embed "/etc/passwd"\n};\n' + BODY, "embed"),
         ('__asm__(".incbin \\"/etc/passwd\\"");\n' + BODY, "assembly"),
+        ('#define C(a, b) a##b\nC(__as, m__)(".incbin \\"/etc/passwd\\"");\n' + BODY, "put no words together"),
+        ("#def\\\nine C(a, b) a#\\\n#b\n" + BODY, "put no words together"),
+        ("#define C(a, b) a%:%:b\n" + BODY, "put no words together"),
         ("\0" + BODY, "control character"),
         ("int f(int x) { return y; }\n", "does not compile"),
         ("", "missing or empty"),
@@ -352,6 +355,11 @@ def test_last_answer_of_a_row_counts(run_import: Import, tmp_path: Path) -> None
     answer = "Not <answer>['licm']</answer> but <answer> ['sroa', 'dce'] </answer>."
     folder = run_import("ir", write_lines(tmp_path / "rows.jsonl", [{"ir": IR, "answer": answer}]))
     assert [record["answer"] for record in read_records(folder / "answers.jsonl")] == ["-p 'sroa,dce'"]
+
+
+def test_rows_of_hashes_in_comments_are_taken(run_import: Import, tmp_path: Path) -> None:
+    source = write_lines(tmp_path / "rows.jsonl", [{"c": "/* #### */\n" + BODY}])
+    assert [line["taken"] for line in read_manifest(run_import("jsonl", source, "--columns", "source=c"))] == [True]
 
 
 def test_hostile_tests_are_refused(run_import: Import, tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def _find_in_source(source: str) -> str | None:
 
 def find_file_access_in_text(text: str) -> str | None:
     """Why a C text is refused; None where it is not."""
-    text = _SPLICE.sub("", text)
+    text = join_lines(text)
     if _CONTROL.search(text):
         return "a control character stands in the text"
     if _HIDDEN.search(text):
@@ -94,6 +94,11 @@ def find_file_access_in_text(text: str) -> str | None:
         if reason:
             return f"line {_line_of(text, match)}: {reason}"
     return None
+
+
+def join_lines(text: str) -> str:
+    """A C text in which a line that goes on is one with the next."""
+    return _SPLICE.sub("", text)
 
 
 def _find_in_assembly(text: str, position: int) -> str | None:
