@@ -259,12 +259,20 @@ def test_a_record_that_somebody_edited(project: pytest.Pytester) -> None:
     model = replay(project, SHOWN, TWICE, HIDDEN)
     run(project, model, "--llmc-samples=1", "--llmc-record=a.jsonl", "-k", "twice")
     (line,) = (project.path / "a.jsonl").read_text().splitlines()
-    for other in ('{"entry": 99999, "numbers": [[0, 1]]}', '{"entry": 0, "numbers": [[99, -1], 3]}', "7", "null"):
-        start = line.index('"input": {"entry"') + len('"input": ')
+    start = line.index('"input": {"entry"') + len('"input": ')
+
+    def resume(other: str) -> pytest.RunResult:
         put(project, "a.jsonl", line[:start] + other + line[line.index("}", start) + 1 :] + "\n")
-        result = run(project, model, "--llmc-samples=3", "--llmc-record=a.jsonl", "--llmc-resume", "-k", "twice")
+        return run(project, model, "--llmc-samples=3", "--llmc-record=a.jsonl", "--llmc-resume", "-k", "twice")
+
+    for other in ('{"entry": 99999, "numbers": [[0, 1]]}', '{"entry": 0, "numbers": [[99, 1]]}'):
+        result = resume(other)
         verdicts = [line["verdict"] for line in records(project.path / "a.jsonl")]
         assert verdicts == ["mismatch", "pass", "pass"], result.stdout.str()
+    for other in ('{"entry": 0, "numbers": [[99, -1]]}', '{"entry": 0, "numbers": [3]}', "7"):
+        result = resume(other)
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines(["*a.jsonl:1: *detail.second_look.input*"])
 
 
 COUNTED = "unsigned total(const unsigned char *p, unsigned n) { unsigned s = 0; while (n) s += 3u * p[--n]; return s; }"
