@@ -333,7 +333,7 @@ DEFINES = "define\n" * 100_000
     [
         ("ir", {"ir": "\n" * 500_000 + IR}),
         ("ir", {"ir": IR, "answer": "<answer>[" * 100_000}),
-        ("ir", {"ir": f'@s = global [700000 x i8] c"{DEFINES}"\n{IR}', "answer": "<answer>['sroa']</answer>"}),
+        ("ir", {"ir": f'{IR}@s = global [700000 x i8] c"{DEFINES}"\n', "answer": "<answer>['sroa']</answer>"}),
         ("ir", {"ir": "asm " * 200_000 + IR}),
         ("jsonl", {"c": BODY + '"\\' * 300_000}),
         ("jsonl", {"c": BODY + "int a" + "{" * 250_000 + ")" * 250_000 + ";"}),
