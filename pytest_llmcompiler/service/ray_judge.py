@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmcompiler.errors import SettingError
-from pytest_llmcompiler.judge.settings import check_effort, check_prover
+from pytest_llmcompiler.judge.settings import NativeMode, check_effort, check_native, check_prover
 from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.service.error_verdict import raise_error
 from pytest_llmcompiler.service.face import JudgeFace
@@ -21,6 +21,7 @@ from pytest_llmcompiler.service.ray_actor import ActorPlace, JudgeActor
 from pytest_llmcompiler.service.ray_dispatcher import RayDispatcher
 from pytest_llmcompiler.service.sample import Sample
 from pytest_llmcompiler.service.shared_cache import CacheMarker
+from pytest_llmcompiler.targets.levels import IsaLevel
 
 
 class RayJudge(JudgeFace[Verdict]):
@@ -53,9 +54,12 @@ class RayJudge(JudgeFace[Verdict]):
         prove: bool = False,
         count_agreeing: bool = False,
         timeout: float | None = None,
+        native: NativeMode = "off",
+        isa: IsaLevel = "x86-64",
     ) -> None:
         if prove:
             check_prover()
+        native, isa = check_native(native, isa)
         settings = {
             "examples": examples,
             "seed": seed,
@@ -64,6 +68,8 @@ class RayJudge(JudgeFace[Verdict]):
             "prove": prove,
             "count_agreeing": count_agreeing,
             "timeout": check_timeout(timeout),
+            "native": native,
+            "isa": isa,
         }
         if num_workers is not None:
             check_workers(num_workers)

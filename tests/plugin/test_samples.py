@@ -112,11 +112,11 @@ def test_the_table(project: pytest.Pytester) -> None:
     result = run(project, model, "--llmc-samples=4", "--llmc-pass-k=1,3", "-k", "twice")
     assert result.outlines.count("by file") >= 1
     [headline] = [line for line in result.outlines if "pass@1" in line and "samples" in line]
-    assert re.search(r"items +samples +pass@1 +pass@3 +assembled +pass +mismatch", headline)
+    assert re.search(r"items +samples +pass@1 +pass@3 +speed@O3 +size@Oz", headline)
     [first, second] = [line for line in result.outlines if line.startswith("overall")]
     # One of three judged samples is right: 1/3 at one try, certain at three.
-    assert re.match(r"overall +1 +4 +33\.3 \(0-100\) +100 \(0-100\) +100 +1 +2$", first)
-    assert re.match(r"overall +1$", second)
+    assert re.match(r"overall +1 +4 +33\.3 \(0-100\) +100 \(0-100\) +1\.00 +1\.00$", first)
+    assert re.match(r"overall +100 +1 +2 +1$", second)
     result.stdout.fnmatch_lines(["*1 inconclusive, counted neither as passed nor as failed:"])
 
 

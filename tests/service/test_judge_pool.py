@@ -32,8 +32,9 @@ def sample(constant: int, function: str = "f", source: str = SOURCE) -> Sample:
 
 
 def hanging(source: str = SOURCE) -> Sample:
-    """A sample that takes some seconds: it loops for ever on each input."""
-    return Sample(source, "f", f"f:\n1:\tjmp 1b\n# {next(NUMBERS)}\n")
+    """A sample that takes some seconds: it is long, and it loops for ever on each input."""
+    nops = "\tnop\n" * 100_000
+    return Sample(source, "f", f"f:\n{nops}1:\tjmp 1b\n# {next(NUMBERS)}\n")
 
 
 @pytest.fixture(scope="module")
