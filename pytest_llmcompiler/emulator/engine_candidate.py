@@ -94,7 +94,8 @@ def _write_starts(writer: ImageWriter, program: ProgramImage, code: AssembledCod
     start = min(segment.address for segment in executable)
     end = max(segment.address + len(segment.data) for segment in executable)
     bits = bytearray((end - start) // 8 + 1)
-    addresses = sorted(code.mnemonics)
+    # An instruction in a section of data is none that runs.
+    addresses = [address for address in sorted(code.mnemonics) if start <= address < end]
     for address in itertools.chain(addresses, *(_padding(program, code, s, addresses) for s in executable)):
         bits[address - start >> 3] |= 1 << (address - start & 7)
     writer.u64(start, end)

@@ -267,6 +267,11 @@ def test_library_code_may_use_the_stack_below_the_red_zone(judged: Judged, compi
         assert judged(SOURCE, "copied", compiled(SOURCE).texts.assembly("copied", level)).passed
 
 
+def test_an_instruction_among_data(judged: Judged) -> None:
+    text = "plus:\n leal 1(%rdi), %eax\n ret\n .section .rodata\n pushq %rbp\nnumber: .quad 1\n"
+    assert judged(SOURCE, "plus", text).passed
+
+
 NAMES = "int \\u00e9t\\u00e9(int x) { return x; }\nint calls(int x) { return \\u00e9t\\u00e9(x); }\nint plain(int x) { return x; }"
 
 

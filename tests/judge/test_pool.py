@@ -252,8 +252,7 @@ def is_judge(pid: int) -> bool:
 
 
 def describe(case: Case, function: str) -> RequestedFunction:
-    flags, settings = case.flag_sources.to_json(), asdict(JudgeSettings(examples=5))
-    return describe_function(str(case.path), case.name, function, None, flags, settings)
+    return describe_function(case, function, None, asdict(JudgeSettings(examples=5)))
 
 
 def make_ready(functions: PreparedFunctions, function: RequestedFunction) -> bool:
