@@ -8,6 +8,7 @@ import pytest
 from faces import Compile
 
 from pytest_llmcompiler import Verdict
+from pytest_llmcompiler.judge import agreeing
 from pytest_llmcompiler.judge.harness import Harness
 from pytest_llmcompiler.judge.settings import JudgeSettings
 
@@ -61,11 +62,13 @@ def test_code_that_only_a_second_look_finds_wrong_agrees_on_all_inputs(compiled:
     assert verdict.detail["agreeing"] == verdict.detail["inputs"]
 
 
-def test_a_count_that_takes_too_long_is_left_out(compiled: Compile) -> None:
-    source = (
-        "unsigned f(unsigned char n) { unsigned s = 0; for (unsigned i = 0; i < 4096u * n; i++) s += i * i; return s; }"
-    )
-    verdict = judge(Harness(compiled(source), "f", JudgeSettings(count_agreeing=True)), "f:\n jmp f\n")
+def test_a_count_that_takes_too_long_is_left_out(compiled: Compile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A candidate that hangs runs up to the limit of each input, which counts against the budget of the runs."""
+    source = "unsigned f(unsigned char n) { unsigned s = 0; for (unsigned i = 0; i < n; i++) s += i * i; return s; }"
+    harness = Harness(compiled(source), "f", JudgeSettings(count_agreeing=True))
+    assert judge(harness, "f:\n jmp f\n").detail["agreeing"] == 0
+    monkeypatch.setattr(agreeing, "_BUDGET", 100_000)
+    verdict = judge(harness, "f:\n nop\n jmp f\n")
     assert verdict.kind == "hang" and "agreeing" not in verdict.detail
 
 
