@@ -32,7 +32,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
 from engine_equality import draw_functions, list_candidates
 from quality import compilers
 from quality.faults import generate_faults
-from quality.measure import Plan, encode
+from quality.measure import Plan, accept_new_code
 
 from pytest_llmcompiler.emulator.native.support import find_native_level, find_problem
 from pytest_llmcompiler.errors import JudgeError
@@ -157,15 +157,7 @@ def _list_faulty_texts(runs: Runs, reference: Reference, function: str, native: 
 
 
 def _list_faults(reference: Reference, function: str, text: str, plan: Plan) -> Iterator[tuple[str, str]]:
-    seen = {encode(reference, function, text)}
-
-    def accept(mutant: str) -> bool:
-        code = encode(reference, function, mutant)
-        if code is None or code in seen:
-            return False
-        seen.add(code)
-        return True
-
+    accept = accept_new_code(reference, function, text)
     for fault in generate_faults(text, function, f"{plan.seed} {function}", accept, plan.faults):
         yield f"{fault.kind}: {fault.before} -> {fault.after}", fault.text
 

@@ -119,7 +119,7 @@ def _build_filter(process: int) -> bytes:
         (_JUMP_IF_EQUAL, 1, 0, _ARCHITECTURES[column]),
         (_RETURN, 0, 0, _KILL),
         (_LOAD, 0, 0, _NUMBER_OFFSET),
-        # To the last instruction, over the other numbers and the five instructions before it.
+        # To the last instruction, over the other numbers and the four instructions before it.
         *((_JUMP_IF_EQUAL, len(numbers) - index + 3, 0, number) for index, number in enumerate(numbers)),
         (_JUMP_IF_EQUAL, 0, 2, _SIGNAL_CALL[column]),
         (_LOAD, 0, 0, _FIRST_ARGUMENT_OFFSET),

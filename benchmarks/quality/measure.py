@@ -6,7 +6,7 @@ import json
 import random
 import time
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -301,9 +301,8 @@ def _judge(harness: Harness, text: str) -> Judged:
     return Judged(verdict.kind, verdict.message, seconds, "input" in verdict.detail.get("second_look", {}))
 
 
-def seed_faults(reference: Reference, function: str, level: str, name: str, plan: Plan) -> Iterator[Fault]:
-    """The faults of a function at a level, the same for the same plan."""
-    text = reference.texts.assembly(function, level)
+def accept_new_code(reference: Reference, function: str, text: str) -> Callable[[str], bool]:
+    """Whether a mutant assembles, to code that neither the text nor a mutant asked about before has."""
     seen = {encode(reference, function, text)}
 
     def accept(mutant: str) -> bool:
@@ -313,6 +312,13 @@ def seed_faults(reference: Reference, function: str, level: str, name: str, plan
         seen.add(code)
         return True
 
+    return accept
+
+
+def seed_faults(reference: Reference, function: str, level: str, name: str, plan: Plan) -> Iterator[Fault]:
+    """The faults of a function at a level, the same for the same plan."""
+    text = reference.texts.assembly(function, level)
+    accept = accept_new_code(reference, function, text)
     seed = f"{plan.seed} {name} {function} {level}"
     if reference.target.name == "aarch64-linux":
         left = faults_aarch64.all_faults(text, function)
