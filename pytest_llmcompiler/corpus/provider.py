@@ -11,6 +11,8 @@ import contextlib
 from collections.abc import Iterator
 from unittest.mock import patch
 
+from hypothesis.internal.cache import LRUCache
+from hypothesis.internal.conjecture import providers
 from hypothesis.internal.conjecture.providers import AVAILABLE_PROVIDERS, HypothesisProvider
 from hypothesis.internal.constants_ast import Constants
 
@@ -24,11 +26,22 @@ class UnbiasedProvider(HypothesisProvider):
     _local_constants = Constants()
 
 
+_known_constants: LRUCache[providers.CacheKeyT, providers.CacheValueT] = LRUCache(1024)
+"""The constants that lie in a range, for as many ranges as hypothesis keeps. hypothesis's own collection holds those of
+loaded modules too, for each range that another user of hypothesis in this process has drawn from."""
+
+
 @contextlib.contextmanager
 def ignore_local_constants() -> Iterator[None]:
-    """Let hypothesis know no constants of loaded modules. Its shrinker draws with hypothesis's own backend, whatever
-    backend is chosen, and the first such draw would parse all modules, which takes half a second."""
-    with patch.object(HypothesisProvider, "_local_constants", UnbiasedProvider._local_constants):
+    """Let hypothesis know no constants of loaded modules, not even those that it has found for others before.
+
+    Its shrinker draws with hypothesis's own backend, whatever backend is chosen. The first such draw would parse all
+    modules, which takes half a second.
+    """
+    with (
+        patch.object(HypothesisProvider, "_local_constants", UnbiasedProvider._local_constants),
+        patch.object(providers, "CONSTANTS_CACHE", _known_constants),
+    ):
         yield
 
 
