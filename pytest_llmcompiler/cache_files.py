@@ -12,7 +12,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterable
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from pytest_llmcompiler.files import cache_folder
@@ -81,8 +81,15 @@ def describe_package() -> str:
 
 @functools.cache
 def describe_libraries(*names: str) -> str:
-    """The releases of libraries."""
-    return " ".join(f"{name} {version(name)}" for name in names)
+    """The releases of libraries; `none` for those that are not installed, as keystone on AArch64."""
+    return " ".join(f"{name} {_find_version(name)}" for name in names)
+
+
+def _find_version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "none"
 
 
 def _checksum(data: bytes) -> bytes:

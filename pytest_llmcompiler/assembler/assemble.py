@@ -17,7 +17,7 @@ from typing import cast
 from pytest_llmcompiler.assembler import keystone, llvm
 from pytest_llmcompiler.assembler.bindings import Binding, bind_names, require_supported
 from pytest_llmcompiler.assembler.job import AssemblerLimits, AssemblyJob, Encoder
-from pytest_llmcompiler.assembler.keystone_engine import run_keystone
+from pytest_llmcompiler.assembler.keystone_engine import find_library, run_keystone
 from pytest_llmcompiler.assembler.linkage import Linkage
 from pytest_llmcompiler.assembler.linker import PAGE, describe_missing_function
 from pytest_llmcompiler.assembler.llvm_messages import describe_missing_symbols
@@ -59,7 +59,8 @@ def assemble(
     name is the program's, except for `function` itself and for local labels (`.L…`). `library` has the addresses of
     names that neither defines. What the function can't reach need not link. Where the text `is_program`, a whole
     program, every name that it defines is its own, and all of it has to link. The target is x86-64 Linux by default.
-    With `keystone` as the assembler, LLVM is asked where keystone does not do. `encode` runs keystone.
+    With `keystone` as the assembler, LLVM is asked where keystone does not do or is not installed. `encode` runs
+    keystone.
 
     Raises AssemblyError where no assembler accepts the text, LinkError where the function is missing or a symbol is
     defined nowhere, UnsupportedError where the text is valid but uses a feature that the linker lacks, and ValueError
@@ -109,7 +110,7 @@ def _add_binding_facts(code: AssembledCode, job: AssemblyJob, case: CaseSymbols 
 
 
 def _assemble_job(job: AssemblyJob, assembler: AssemblerName) -> AssembledCode:
-    if assembler != "keystone" or not job.target.has_keystone:
+    if assembler != "keystone" or not job.target.has_keystone or find_library() is None:
         return llvm.assemble(job)
     try:
         return keystone.assemble(job)

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from functools import lru_cache
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from pytest_llmcompiler import sandbox
 from pytest_llmcompiler.assembler.job import AssemblerLimits
 from pytest_llmcompiler.assembler.operands import KeystoneRefusalError
 from pytest_llmcompiler.errors import SandboxError
+
+
+@lru_cache(maxsize=1)
+def find_library() -> Path | None:
+    """Keystone's library, which is not loaded; None where keystone is not installed: where there is no ready wheel of
+    it, as on AArch64. LLVM does all that it does."""
+    spec = find_spec("keystone")
+    return Path(spec.origin).with_name("libkeystone.so") if spec and spec.origin else None
 
 
 def run_keystone(text: str, base: int, limits: AssemblerLimits) -> bytes:

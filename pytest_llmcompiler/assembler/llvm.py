@@ -28,7 +28,7 @@ _TABLE_ENTRY_BYTES = 4
 def assemble(job: AssemblyJob) -> AssembledCode:
     """Assemble a job by LLVM. Raises AssemblyError, LinkError and UnsupportedError."""
     source = LLVMSource(job.parsed, job.binding)
-    elf = _assemble_source(source, job.limits, job.target.host if job.target.host.is_native else job.target)
+    elf = _assemble_source(source, job.limits, job.target.host)
     # Local labels of the program have new names in the object.
     renamed = source.renamed_locals
     supplied = {new: job.program_symbols[old] for new, old in renamed.items() if old in job.program_symbols}

@@ -16,6 +16,7 @@ from pytest_llmcompiler import sandbox
 from pytest_llmcompiler.assembler.job import AssemblerLimits
 from pytest_llmcompiler.errors import ChildLostError
 from pytest_llmcompiler.program.clang import assembler_command
+from pytest_llmcompiler.program.ir import has_assembler
 from pytest_llmcompiler.targets.target import Target
 
 _STDERR = 2
@@ -31,7 +32,12 @@ def assemble_in_sandbox(text: str, limits: AssemblerLimits, target: Target) -> b
     seconds = limits.llvm_seconds + limits.llvm_seconds_per_mebibyte * (len(text) >> 20)
     function, *arguments = build_object_call(target, text)
     call = functools.partial(
-        sandbox.call, function, *arguments, seconds=seconds, megabytes=limits.megabytes, is_confined=target.is_native
+        sandbox.call,
+        function,
+        *arguments,
+        seconds=seconds,
+        megabytes=limits.megabytes,
+        is_confined=has_assembler(target),
     )
     try:
         return bytes(call())
@@ -45,7 +51,7 @@ def build_object_call(target: Target, text: str) -> tuple[Any, ...]:
     llvmlite assembles for the processor of this machine alone. clang assembles for all others, and a confined sandbox
     can't start it.
     """
-    if target.is_native:
+    if has_assembler(target):
         return assemble_with_llvmlite, create_target_machine(target), target.triple, text
     return assemble_with_clang, assembler_command(target), text
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import socket
 import struct
@@ -11,10 +10,10 @@ import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import get_args
 
 from pytest_llmcompiler.assembler.job import AssemblerLimits
+from pytest_llmcompiler.assembler.keystone_engine import find_library
 from pytest_llmcompiler.assembler.operands import KeystoneRefusalError
 from pytest_llmcompiler.emulator.engine import LeftReason
 from pytest_llmcompiler.emulator.engine_build import server_path
@@ -71,12 +70,9 @@ class EngineServer:
     """The server. It is started at once, and ends with this process. Raises EngineError where it can't be started."""
 
     def __init__(self) -> None:
-        keystone = importlib.util.find_spec("keystone")
-        if keystone is None or keystone.origin is None:
-            raise EngineError("keystone is not installed")
         self._control, control = socket.socketpair()
         self._owner = os.getpid()
-        command = [str(server_path()), str(control.fileno()), str(Path(keystone.origin).parent / "libkeystone.so")]
+        command = [str(server_path()), str(control.fileno()), str(find_library() or "")]
         # Functions of libraries are bound at the start: each child would look up again those that it calls first.
         environment = {**os.environ, "LD_BIND_NOW": "1"}
         try:

@@ -31,6 +31,7 @@ from pytest_llmcompiler.program.ir import (
     data_layout,
     emit_assembly,
     emit_object,
+    has_assembler,
     object_size,
     parse,
     read_bitcode,
@@ -152,7 +153,7 @@ def measure_object(assembly: str, target: Target) -> int | None:
         text = _LOCAL_LABEL.sub(lambda name: name[0] if name[0] in parsed.labels else f"x{name[0][1:]}", parsed.source)
         object_call = build_object_call(target, f"{syntax}\n{text}\n")
         size = sandbox.call(
-            _measure_object, *object_call, seconds=SECONDS, megabytes=MEGABYTES, is_confined=target.is_native
+            _measure_object, *object_call, seconds=SECONDS, megabytes=MEGABYTES, is_confined=has_assembler(target)
         )
         return int(size)
     except (AssemblyError, LinkError, UnsupportedError, SandboxError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import io
+import platform
 import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -121,8 +122,8 @@ def _coff_size(data: bytes) -> int:
 def emit_object(module: llvm.ModuleRef, target: Target | None = None) -> bytes:
     """The object that `llc` emits for a module. Do not use the module afterwards: code generation changes it.
 
-    LLVM ends the process over inline assembly with an error, and over inline assembly of a processor other than the
-    host's.
+    LLVM ends the process over inline assembly with an error, and over inline assembly of a processor for which llvmlite
+    has no assembler.
     """
     return bytes(target_machine(target).emit_object(module))
 
@@ -135,6 +136,11 @@ def emit_assembly(module: llvm.ModuleRef, level: str | None, target: Target | No
     writer = target_machine(target, opt=0 if level == "O0" else 2, reloc="pic")
     writer.set_asm_verbosity(True)
     return str(writer.emit_assembly(module))
+
+
+def has_assembler(target: Target) -> bool:
+    """Whether llvmlite assembles for the processor of a target: it does for that of this machine alone."""
+    return target.triple.partition("-")[0] == platform.machine()
 
 
 def data_layout(target: Target | None = None) -> str:

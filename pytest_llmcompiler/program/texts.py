@@ -11,7 +11,14 @@ from pytest_llmcompiler.program import optimiser
 from pytest_llmcompiler.program.clang import OptimisationLevel, Syntax, compile_ir, lower_optimised_ir
 from pytest_llmcompiler.program.compiled_case import CompiledCase
 from pytest_llmcompiler.program.directive_comments import decode_source
-from pytest_llmcompiler.program.ir import binary_size, count_instructions, emit_assembly, object_size, parse
+from pytest_llmcompiler.program.ir import (
+    binary_size,
+    count_instructions,
+    emit_assembly,
+    has_assembler,
+    object_size,
+    parse,
+)
 from pytest_llmcompiler.program.ir_extract import extract, normalise
 from pytest_llmcompiler.program.short import ShortIR, shorten
 
@@ -100,7 +107,7 @@ class FunctionTexts:
 
         True for inline assembly of a processor that llvmlite has no assembler for.
         """
-        return " asm " in text and not self._target.host.is_native
+        return " asm " in text and not has_assembler(self._target.host)
 
     def assembly(self, function: str, passes: str, syntax: Syntax = "att") -> str:
         """The bundled clang's own assembly of one function, optimised with a pass list. Raises CaseError."""

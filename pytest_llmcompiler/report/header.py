@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import platform
 from typing import Any
 
+from pytest_llmcompiler.assembler.keystone_engine import find_library
 from pytest_llmcompiler.seccomp import find_missing_reason
 from pytest_llmcompiler.targets.levels import ISA_LEVELS, IsaLevel
 from pytest_llmcompiler.targets.target import DEFAULT
@@ -35,7 +37,7 @@ def native_line(level: IsaLevel, problem: str) -> str:
 
 def judge_lines(jobs: int, processes: int, megabytes: int, engine_problem: str, effort: float) -> list[str]:
     """Say what the judge may take of the machine, why the kernel does not confine the processes that run answers, if it
-    does not, why there is no engine, if there is none, and the effort of the second look.
+    does not, whether keystone is missing, why there is no engine, if there is none, and the effort of the second look.
 
     There are up to `jobs` judge processes for each of the `processes` that run tests. `megabytes` is the memory, in
     MiB, above which each of them lets prepared functions go.
@@ -45,6 +47,8 @@ def judge_lines(jobs: int, processes: int, megabytes: int, engine_problem: str, 
     unconfined = find_missing_reason()
     if unconfined:
         lines.append(f"llmc: processes that run answers keep all system calls, see SECURITY.md: {unconfined}")
+    if find_library() is None:
+        lines.append(f"llmc: LLVM assembles all answers, which takes longer: no keystone on {platform.machine()}")
     if engine_problem:
         words = "llmc: no engine, so that each verdict takes some twenty times as long, and no second look"
         return [*lines, f"{words}: {engine_problem}"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import re
 import shutil
 import tempfile
@@ -131,13 +132,21 @@ class ReproWriter:
         if reference.is_program:
             if verdict.kind in RUN_FAILURES:
                 write_whole_program(files, reference, DEBUG_FILE_NAME, verdict.detail)
+                yield from _note_processor()
             return
         candidate = FailingCandidate(reference, prompt.function, assembly, verdict)
         if reproducer is not None:
             yield from self._programs.write_program(files, candidate, reproducer)
+            yield from _note_processor()
         else:
             self._programs.write_object(files, candidate)
             yield f"There is no `run`: {_missing_reproducer(verdict)}."
+
+
+def _note_processor() -> Iterator[str]:
+    """Say that the program is for another machine than this one, if it is."""
+    if platform.machine() != "x86_64":
+        yield f"The program is for x86-64 Linux, and this machine is {platform.machine()}: take the folder to another."
 
 
 def _missing_reproducer(verdict: Verdict) -> str:

@@ -65,8 +65,8 @@ class Target:
     load_address: int
     """The address of candidates: near enough to the program for jumps and displacements."""
     is_native: bool
-    """Whether its programs run on the processors and system that this package supports, x86-64 Linux. llvmlite
-    assembles for no other."""
+    """Whether native programs are made of its failing code: those of x86-64 Linux. Machines of other processors judge
+    its code as well, and can't run these programs."""
     convention: CallingConvention
     processor: Processor
     dialect: Dialect
