@@ -29,7 +29,12 @@ from pytest_llmcompiler.errors import (
     SettingError,
 )
 from pytest_llmcompiler.files import replace_file
-from pytest_llmcompiler.service.http.arguments import add_server_arguments, parse_count, parse_effort
+from pytest_llmcompiler.service.http.arguments import (
+    add_native_arguments,
+    add_server_arguments,
+    parse_count,
+    parse_effort,
+)
 from pytest_llmcompiler.targets import list_target_names
 from pytest_llmcompiler.targets.target import DEFAULT
 
@@ -133,6 +138,7 @@ def _add_judge(commands: _Commands[argparse.ArgumentParser]) -> None:
         help="try to prove that code which passes is equal to the reference on every input; needs "
         "pytest-llmcompiler[prove]",
     )
+    add_native_arguments(judge, "auto")
     judge.add_argument(
         "--program",
         action="store_true",
@@ -251,6 +257,8 @@ def _judge(options: argparse.Namespace) -> None:
         effort=options.effort,
         prove=options.prove,
         cflags=split_words(options.cflags, "--cflags") if options.cflags else (),
+        native=options.native,
+        isa=options.isa,
         program=options.program,
     )
     if options.json:

@@ -108,6 +108,7 @@ class _ReproducerBuilder:
         return {
             "entry_registers": machine.read_entry_registers(layout, call, fill),
             "clobbered_registers": machine.read_entry_registers(layout, abi.CallSetup({}, b""), fill),
+            "vector_fill": machine.fill_values(fill).upper_half,
             "stack": (call.inverse if fill == "inverse" else call).stack.hex(),
             "garbage": GARBAGE[0].hex(),
             "uninitialised": _FILLS[fill].hex(),

@@ -128,6 +128,8 @@ class Reproducer(TypedDict, total=False):
     """The registers at the start."""
     clobbered_registers: dict[str, int]
     """What an external call leaves in the registers that it may change."""
+    vector_fill: int
+    """The 64 bits that fill the parts of vector registers which the emulator does not have, in both cases."""
     stack: str
     """The arguments on the stack."""
     garbage: str

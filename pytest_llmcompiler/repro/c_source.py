@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from pytest_llmcompiler.emulator.native.messages import GENERAL_REGISTERS, VECTOR_REGISTERS
 from pytest_llmcompiler.errors import ReproSourceError
 from pytest_llmcompiler.judge.reproducer import (
     ArgumentPart,
@@ -31,14 +32,10 @@ from pytest_llmcompiler.repro.c_literals import (
 from pytest_llmcompiler.values.input import STREAM_NAMES
 from pytest_llmcompiler.values.layout import ALIGNED_SLOTS, SLOTS, STREAMS
 
-_GENERAL_REGISTERS = (
-    *("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp"),
-    *(f"r{number}" for number in range(8, 16)),
-)
-"""In the order of the enumeration in `runner.h`."""
-_REGISTER_NUMBERS = {name: number for number, name in enumerate(_GENERAL_REGISTERS)} | {
-    f"xmm{number}": 16 + number for number in range(16)
-}
+_REGISTER_NUMBERS = {name: number for number, name in enumerate((*GENERAL_REGISTERS, *VECTOR_REGISTERS))}
+"""As in `foreign_code.h`: general registers, instruction pointer and flags, and behind them vector registers."""
+_STATE_REGISTERS = GENERAL_REGISTERS[: GENERAL_REGISTERS.index("rip")]
+"""The general registers in the tables of a state; the flags have another name in C."""
 _ARGUMENT_KINDS = ("number", "address", "text", "data")
 """In the order of the enumeration in `runner.h`."""
 _MAX_INPUT_BYTES = 1024
@@ -212,8 +209,9 @@ class _InputTables:
 
     def _write_registers(self) -> None:
         labels = {part["address"]: part["label"] for part in self._reproducer["objects"]}
-        self.definitions += _format_registers("entry", self._reproducer["entry_registers"], labels)
-        self.definitions += _format_registers("clobbered", self._reproducer["clobbered_registers"], {})
+        fill = int(self._reproducer["vector_fill"])
+        self.definitions += _format_state("entry", self._reproducer["entry_registers"], fill, labels)
+        self.definitions += _format_state("clobbered", self._reproducer["clobbered_registers"], fill, {})
         self.initialisers += [".entry = &entry,", ".clobbered = &clobbered,"]
 
     def _write_externals(self) -> None:
@@ -329,16 +327,15 @@ def _result_row(part: ResultPart) -> str:
     return f"{_REGISTER_NUMBERS[part['register']]}, {int(part['value']):#x}ul, {mask:#x}ul, {same_as}"
 
 
-def _format_registers(name: str, values: dict[str, int], labels: dict[int, str]) -> list[str]:
+def _format_state(name: str, values: dict[str, int], fill: int, labels: dict[int, str]) -> list[str]:
     """A table of all registers. `labels` are the objects by address, for comments on pointers."""
-    lines = [f"static const struct llmc_registers {name} = {{", "    {"]
-    for register in _GENERAL_REGISTERS:
+    lines = [f"static const State {name} = {{", "    .registers = {"]
+    for register in _STATE_REGISTERS:
         label = labels.get(values[register], "")
         note = f" // {format_comment(label)}" if label else ""
         lines.append(f"        [{register.upper()}] = {int(values[register]):#x}ul,{note}")
-    lines += ["    },", "    {"]
-    for number in range(16):
-        value = int(values[f"xmm{number}"])
+    lines += [f"        [FLAGS] = {int(values['eflags']):#x},", "    },", "    .vectors = {"]
+    for register in VECTOR_REGISTERS:
+        value = int(values[register])
         lines.append(f"        {{{value & (1 << 64) - 1:#x}ul, {value >> 64:#x}ul}},")
-    state = f"    .flags = {int(values['eflags']):#x}, .mxcsr = 0x1f80, .control = 0x37f,"
-    return [*lines, "    },", state, "};"]
+    return [*lines, "    },", f"    .fill = {fill:#x}ul, .mxcsr = 0x1f80, .fpcw = 0x37f,", "};"]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pytest_llmcompiler.assembler.assemble import build_linkable_object
 from pytest_llmcompiler.assembler.linkage import DEBUG_FILE_NAME, Linkage
+from pytest_llmcompiler.emulator.native.build import SHARED_HEADER
 from pytest_llmcompiler.judge.reproducer import Reproducer
 from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.program.case_symbols import collect_case_symbols
@@ -26,6 +27,11 @@ from pytest_llmcompiler.targets import get_target
 
 _FREESTANDING = ("-O1", "-ffreestanding", "-fno-builtin", "-fno-stack-protector", "-fno-sanitize=all", "-fno-pie", "-w")
 """Flags of the runner, which must not call the C library: the program may define any of its names."""
+_RUNNER_FILES = {
+    Path(__file__).with_name("runner.c"): "runs reference and candidate on the input, and prints the differences",
+    Path(__file__).with_name("runner.h"): "what input.c and runner.c share",
+    SHARED_HEADER: "how code runs on the processor itself, as in the judge",
+}
 _LINKING = ("-g", "-Wl,--gc-sections", "-Wl,--compress-debug-sections=zlib")
 _ENVIRONMENT_FUNCTION = re.compile(r"clock\w*|time|gettimeofday|timespec_get|times|getpid|gettid|getrandom|getentropy")
 """Library functions whose results the judge derives from the input, and that a native run gets from the machine."""
@@ -110,10 +116,8 @@ def _write_sources(
     object of `input.c`."""
     source = format_source(reproducer, surroundings, candidate.verdict)
     files.write("input.c", source, f"the input of {candidate.function}")
-    runner = Path(__file__).with_name("runner.c").read_text(encoding="utf-8")
-    header = Path(__file__).with_name("runner.h").read_text(encoding="utf-8")
-    files.write("runner.c", runner, "runs reference and candidate on the input, and prints the differences")
-    files.write("runner.h", header, "what input.c and runner.c share")
+    for path, description in _RUNNER_FILES.items():
+        files.write(path.name, path.read_text(encoding="utf-8"), description)
     files.write("build.sh", _format_build_script(libraries), "builds `run` again", executable=True)
     return compile_c(files.folder / "input.c", *_FREESTANDING, "-g0")
 
@@ -162,4 +166,4 @@ def _format_build_script(libraries: tuple[str, ...]) -> str:
 
 @functools.cache
 def _runner_object() -> bytes:
-    return compile_c(Path(__file__).with_name("runner.c"), *_FREESTANDING, "-g0")
+    return compile_c(Path(__file__).with_name("runner.c"), *_FREESTANDING, "-g0", f"-I{SHARED_HEADER.parent}")

@@ -5,6 +5,10 @@
  * not used here, because the program may define any of its names, and the candidate may be one of them.
  *
  * With LLMC_DEBUG in the environment the candidate alone runs, in this very process, for a debugger.
+ *
+ * `foreign_code.h` has what this shares with the process in which the judge runs code natively. The judge enters code by
+ * returning from a handler of signals, and answers calls in a handler. Debuggers stop at signals, so here the code is
+ * entered by a jump, and calls lead to code that answers them.
  */
 #include "runner.h"
 
@@ -19,32 +23,13 @@
 
 /* -- the system */
 
-static long call6(long number, long a, long b, long c, long d, long e, long f)
-{
-    register long r10 __asm__("r10") = d, r8 __asm__("r8") = e, r9 __asm__("r9") = f;
-    long result;
-    __asm__ volatile("syscall"
-                     : "=a"(result)
-                     : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
-                     : "rcx", "r11", "memory");
-    return result;
-}
-#define CALL(number, a, b, c) call6(number, (long)(a), (long)(b), (long)(c), 0, 0, 0)
-/* Numbers of system calls, and of signals and their codes. */
+#define CALL3(number, a, b, c) CALL(number, (long)(a), (long)(b), (long)(c))
+/* The kernel's names of signals. */
 enum {
-    WRITE = 1, CLOSE = 3, MMAP = 9, MPROTECT = 10, MUNMAP = 11, SIGACTION = 13, PREAD = 17, PIPE = 22, DUP2 = 33, NANOSLEEP = 35,
-    SETITIMER = 38, FORK = 57, WAIT4 = 61, KILL = 62, SIGALTSTACK = 131, PRCTL = 157, SETRLIMIT = 160, OPEN = 2,
-    EXIT_GROUP = 231, MEMFD = 319
+    SIGILL = 4, SIGTRAP = 5, SIGABRT = 6, SIGBUS = 7, SIGFPE = 8, SIGSEGV = 11, SIGALRM = 14, SIGXFSZ = 25
 };
-enum {
-    SIGILL = 4, SIGTRAP = 5, SIGABRT = 6, SIGBUS = 7, SIGFPE = 8, SIGSEGV = 11, SIGALRM = 14, SIGXFSZ = 25, SIGSYS = 31,
-    SI_KERNEL = 0x80 /* the address of the access is not known */
-};
-
-static void copy(void *to, const void *from, word size)
-{
-    __asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(size) : : "memory");
-}
+static const byte signals[] = {EXCEPTION_SIGNALS, SIGABRT, SIGALRM, SIGXFSZ};
+enum { READ_WRITE = 3, READ_EXECUTE = 5, READ_WRITE_EXECUTE = 7 };
 
 static void fill(byte *to, const byte *pattern, word size)
 {
@@ -52,11 +37,10 @@ static void fill(byte *to, const byte *pattern, word size)
         to[at] = pattern[at % 4];
 }
 
-static word map(word address, word size, int shared)
+/* Memory of zeros for a child and its parent. */
+static void *map_shared(word size)
 {
-    /* MAP_FIXED_NOREPLACE where an address is asked for */
-    long flags = (shared ? 1 : 2) | 0x20 | (address ? 0x100000 : 0);
-    return (word)call6(MMAP, (long)address, (long)size, 3, flags, -1, 0);
+    return (void *)CALL(__NR_mmap, 0, (long)size, READ_WRITE, 0x21 /* MAP_SHARED | MAP_ANONYMOUS */, -1);
 }
 
 /* -- output */
@@ -66,7 +50,7 @@ static void print(const char *text)
     word size = 0;
     while (text[size])
         size++;
-    CALL(WRITE, 1, text, size);
+    CALL3(__NR_write, 1, text, size);
 }
 
 static void print_number(word number, unsigned base)
@@ -113,7 +97,7 @@ static void print_error(const char *text)
     print("run: ");
     print(text);
     print("\n");
-    CALL(EXIT_GROUP, 2, 0, 0);
+    CALL3(__NR_exit_group, 2, 0, 0);
 }
 
 /* -- the report of a run, in memory that the parent shares */
@@ -135,14 +119,14 @@ struct block {
 };
 
 struct report {
-    int outcome, code, signal;
+    int outcome, code;
     int line, in_callee; /* the line of the candidate; 1: that line called the function that failed */
     int has_stray_write, errno_after, is_freed[64];
     int misaligned; /* the number of the thunk that was called with a misaligned stack; -1: another function */
-    word pc, address;
-    int has_address; /* whether `address` is the one that was accessed */
+    Event event; /* SIGNALLED */
     char message[160];
-    struct llmc_registers after;
+    State after;
+    byte x87_tags; /* of the registers that hold a value */
     byte frame[LLMC_STACK_SIZE];
     word calls_count;
     struct call calls[MAX_CALLS];
@@ -153,6 +137,7 @@ struct report {
 };
 
 static struct report *report;
+static void insert_streams(void *data, word size);
 static int role; /* 0: reference, 1: candidate */
 static int in_debugger, running; /* running: between the start of the code under test and its return */
 static word stack_end; /* the end of the stack that is searched for return addresses */
@@ -163,53 +148,79 @@ static const struct llmc_reproducer *const reproducer = &llmc_reproducer;
  * llmc_enter loads all registers and jumps to the code under test. A return leads to llmc_returned, which stores the
  * registers in llmc_after and returns to the caller of llmc_enter. An external call leads to llmc_external with the number of
  * the callee in llmc_number: it stores the registers in llmc_at_call, calls llmc_called on a private stack, loads the
- * registers that this leaves and returns to the code under test. */
+ * registers that this leaves and returns to the code under test. The vector registers and x87 pass through llmc_area. */
 
 word llmc_home, llmc_target, llmc_upper, llmc_returns[1024];
 half llmc_number, llmc_depth, llmc_misaligned;
-struct llmc_registers llmc_after, llmc_at_call;
-byte llmc_environment[32], llmc_private[1 << 16] __attribute__((aligned(16)));
-void llmc_enter(void (*function)(void), const struct llmc_registers *registers);
+half llmc_components; /* the parts of an XSAVE area that the processor has and the system supports; 0: no XSAVE */
+State llmc_after, llmc_at_call;
+byte llmc_area[PAGE] __attribute__((aligned(64))); /* longer than the parts that are set */
+byte llmc_private[1 << 16] __attribute__((aligned(16)));
+void llmc_enter(void (*function)(void), const State *state);
 void llmc_returned(void);
 void llmc_external(void);
 __attribute__((used)) void llmc_called(void);
 
-#define SAVE(to)                                                                                                  \
-    "movq %rax, " to "(%rip)\nmovq %rbx, " to "+8(%rip)\nmovq %rcx, " to "+16(%rip)\nmovq %rdx, " to "+24(%rip)\n" \
-    "movq %rsi, " to "+32(%rip)\nmovq %rdi, " to "+40(%rip)\nmovq %rbp, " to "+48(%rip)\n"                        \
-    "movq %rsp, " to "+56(%rip)\nmovq %r8, " to "+64(%rip)\nmovq %r9, " to "+72(%rip)\n"                          \
-    "movq %r10, " to "+80(%rip)\nmovq %r11, " to "+88(%rip)\nmovq %r12, " to "+96(%rip)\n"                        \
-    "movq %r13, " to "+104(%rip)\nmovq %r14, " to "+112(%rip)\nmovq %r15, " to "+120(%rip)\n"                     \
-    "movdqu %xmm0, " to "+128(%rip)\nmovdqu %xmm1, " to "+144(%rip)\nmovdqu %xmm2, " to "+160(%rip)\n"            \
-    "movdqu %xmm3, " to "+176(%rip)\nmovdqu %xmm4, " to "+192(%rip)\nmovdqu %xmm5, " to "+208(%rip)\n"            \
-    "movdqu %xmm6, " to "+224(%rip)\nmovdqu %xmm7, " to "+240(%rip)\nmovdqu %xmm8, " to "+256(%rip)\n"            \
-    "movdqu %xmm9, " to "+272(%rip)\nmovdqu %xmm10, " to "+288(%rip)\nmovdqu %xmm11, " to "+304(%rip)\n"          \
-    "movdqu %xmm12, " to "+320(%rip)\nmovdqu %xmm13, " to "+336(%rip)\nmovdqu %xmm14, " to "+352(%rip)\n"         \
-    "movdqu %xmm15, " to "+368(%rip)\n"
-/* rax holds the address and is loaded last; after rsp nothing else may use the stack. */
-#define LOAD                                                                                                   \
-    "movdqu 128(%rax), %xmm0\nmovdqu 144(%rax), %xmm1\nmovdqu 160(%rax), %xmm2\nmovdqu 176(%rax), %xmm3\n"       \
-    "movdqu 192(%rax), %xmm4\nmovdqu 208(%rax), %xmm5\nmovdqu 224(%rax), %xmm6\nmovdqu 240(%rax), %xmm7\n"       \
-    "movdqu 256(%rax), %xmm8\nmovdqu 272(%rax), %xmm9\nmovdqu 288(%rax), %xmm10\nmovdqu 304(%rax), %xmm11\n"     \
-    "movdqu 320(%rax), %xmm12\nmovdqu 336(%rax), %xmm13\nmovdqu 352(%rax), %xmm14\nmovdqu 368(%rax), %xmm15\n"   \
-    "movq 8(%rax), %rbx\nmovq 16(%rax), %rcx\nmovq 24(%rax), %rdx\nmovq 32(%rax), %rsi\nmovq 40(%rax), %rdi\n"   \
-    "movq 48(%rax), %rbp\nmovq 64(%rax), %r8\nmovq 72(%rax), %r9\nmovq 80(%rax), %r10\nmovq 88(%rax), %r11\n"    \
-    "movq 96(%rax), %r12\nmovq 104(%rax), %r13\nmovq 112(%rax), %r14\nmovq 120(%rax), %r15\n"                    \
-    "movq 56(%rax), %rsp\nmovq (%rax), %rax\n"
+/* Offsets are those of `State`. */
+#define SAVE(to)                                                                                                 \
+    "movq %r8, " to "(%rip)\nmovq %r9, " to "+8(%rip)\nmovq %r10, " to "+16(%rip)\nmovq %r11, " to "+24(%rip)\n"  \
+    "movq %r12, " to "+32(%rip)\nmovq %r13, " to "+40(%rip)\nmovq %r14, " to "+48(%rip)\n"                       \
+    "movq %r15, " to "+56(%rip)\nmovq %rdi, " to "+64(%rip)\nmovq %rsi, " to "+72(%rip)\n"                       \
+    "movq %rbp, " to "+80(%rip)\nmovq %rbx, " to "+88(%rip)\nmovq %rdx, " to "+96(%rip)\n"                       \
+    "movq %rax, " to "+104(%rip)\nmovq %rcx, " to "+112(%rip)\nmovq %rsp, " to "+120(%rip)\n"
+#define SAVE_FLAGS(to) "pushfq\npopq " to "+136(%rip)\ncld\nfxsave64 llmc_area(%rip)\n"
+/* The state that rax points to. The vector registers come first, and rax last; after rsp nothing else uses the stack. */
+#define LOAD                                                                                                    \
+    "movq %rax, %rbx\nmovl llmc_components(%rip), %eax\nxorl %edx, %edx\ntestl %eax, %eax\njz 1f\n"              \
+    "xrstor64 llmc_area(%rip)\njmp 2f\n1: fxrstor64 llmc_area(%rip)\n2: movq %rbx, %rax\n"                       \
+    "pushq 136(%rax)\npopfq\n"                                                                                  \
+    "movq (%rax), %r8\nmovq 8(%rax), %r9\nmovq 16(%rax), %r10\nmovq 24(%rax), %r11\nmovq 32(%rax), %r12\n"      \
+    "movq 40(%rax), %r13\nmovq 48(%rax), %r14\nmovq 56(%rax), %r15\nmovq 64(%rax), %rdi\nmovq 72(%rax), %rsi\n" \
+    "movq 80(%rax), %rbp\nmovq 88(%rax), %rbx\nmovq 96(%rax), %rdx\nmovq 112(%rax), %rcx\n"                     \
+    "movq 120(%rax), %rsp\nmovq 104(%rax), %rax\n"
 
 __asm__(".text\n.globl llmc_external\n"
         "llmc_enter:\n"
         "pushq %rbx\npushq %rbp\npushq %r12\npushq %r13\npushq %r14\npushq %r15\n"
-        "movq %rsp, llmc_home(%rip)\nmovq %rdi, llmc_target(%rip)\nmovq %rsi, %rax\n"
-        "fninit\nldmxcsr 392(%rax)\npushq 384(%rax)\npopfq\n" LOAD "jmp *llmc_target(%rip)\n"
+        "movq %rsp, llmc_home(%rip)\nmovq %rdi, llmc_target(%rip)\nmovq %rsi, %rax\n" LOAD "jmp *llmc_target(%rip)\n"
         "llmc_returned:\n" SAVE("llmc_after")
-        "movq llmc_home(%rip), %rsp\npushfq\npopq llmc_after+384(%rip)\ncld\nstmxcsr llmc_after+392(%rip)\n"
-        "fnstenv llmc_environment(%rip)\nfninit\n"
+        "movq llmc_home(%rip), %rsp\n" SAVE_FLAGS("llmc_after") "fninit\n"
         "popq %r15\npopq %r14\npopq %r13\npopq %r12\npopq %rbp\npopq %rbx\nret\n"
         "llmc_external:\n" SAVE("llmc_at_call")
-        "leaq llmc_private+65536(%rip), %rsp\npushfq\npopq llmc_at_call+384(%rip)\ncld\n"
+        "leaq llmc_private+65536(%rip), %rsp\n" SAVE_FLAGS("llmc_at_call")
         "call llmc_called\n"
-        "pushq llmc_at_call+384(%rip)\npopfq\nleaq llmc_at_call(%rip), %rax\n" LOAD "ret\n");
+        "leaq llmc_at_call(%rip), %rax\n" LOAD "ret\n");
+
+/* The components that a state sets and the processor has. */
+static half find_components(void)
+{
+    half eax = 1, ebx, ecx = 0, edx;
+    __asm__ volatile("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
+    if (!(ecx >> 27 & 1)) /* OSXSAVE */
+        return 0;
+    __asm__ volatile("xgetbv" : "=a"(eax), "=d"(edx) : "c"(0));
+    return eax & SET_COMPONENTS;
+}
+
+/* What `fxsave` has left in llmc_area. */
+static void read_vectors(State *state)
+{
+    const Legacy *legacy = (const Legacy *)llmc_area;
+    copy(state->vectors, legacy->xmm, sizeof state->vectors);
+    state->mxcsr = legacy->mxcsr, state->fpcw = legacy->fpcw;
+}
+
+static void enter(void)
+{
+    State entry;
+    copy(&entry, reproducer->entry, sizeof entry);
+    insert_streams(entry.registers, sizeof entry.registers);
+    if ((llmc_components = find_components()))
+        read_layout_of_vectors();
+    write_vectors(llmc_area, llmc_components, &entry, STATE_FRESH | STATE_CLOBBER);
+    llmc_enter(reproducer->candidate, &entry);
+    read_vectors(&llmc_after);
+}
 
 #define ALLOCATOR(number, name)                                                              \
     __asm__(".text\n.weak " name "\n.type " name ",@function\n" name ":\nmovl $" #number \
@@ -279,12 +290,12 @@ static word allocate(word size, word align)
         return 0;
     word mapped = size ? (size + PAGE - 1) / PAGE * PAGE : PAGE;
     if (!allocated_counts)
-        allocated_counts = (half *)map(0, (HEAP_LIMIT + 1) * sizeof *allocated_counts, 0);
+        allocated_counts = map_shared((HEAP_LIMIT + 1) * sizeof *allocated_counts);
     word room = reproducer->aligned_objects ? (mapped + PAGE + HEAP_ALIGNMENT - 1) / HEAP_ALIGNMENT * HEAP_ALIGNMENT : mapped + PAGE;
     word offset = allocated_counts[size]++ * room, base = HEAP + size * SIZE_AREA + offset;
     if (offset + room > SIZE_AREA)
         base = OVERFLOW_AREA + overflow_used, overflow_used += room;
-    if (map(base, mapped, 0) != base)
+    if (map_at(base, mapped, READ_WRITE, -1, 0) != (long)base)
         return 0;
     fill((byte *)base, reproducer->garbage, mapped);
     word address = reproducer->aligned_objects ? base : (base + mapped - (size ? size : 1)) / align * align;
@@ -325,14 +336,14 @@ static void release(word address)
     find_size(address);
     for (int at = 0; at < blocks_count; at++)
         if (blocks[at].address == address) {
-            CALL(MUNMAP, blocks[at].base, blocks[at].mapped, 0);
+            CALL3(__NR_munmap, blocks[at].base, blocks[at].mapped, 0);
             mapped_bytes -= blocks[at].mapped;
             copy(&blocks[at], &blocks[--blocks_count], sizeof *blocks);
             return;
         }
     for (int at = 0; at < reproducer->objects_count; at++)
         if (reproducer->objects[at].address == address) {
-            CALL(MUNMAP, reproducer->objects[at].slot.address, reproducer->objects[at].slot.size, 0);
+            CALL3(__NR_munmap, reproducer->objects[at].slot.address, reproducer->objects[at].slot.size, 0);
             is_freed[at] = 1;
         }
 }
@@ -349,7 +360,7 @@ static word resize(word old, word size)
 
 static void heap_called(int which)
 {
-    word first = llmc_at_call.general[RDI], second = llmc_at_call.general[RSI], result = 0;
+    word first = llmc_at_call.registers[RDI], second = llmc_at_call.registers[RSI], result = 0;
     if (which == 0)
         result = allocate_for_program(first, 16);
     else if (which == 1) {
@@ -363,7 +374,7 @@ static void heap_called(int which)
         return;
     } else
         result = allocate_for_program(second, first);
-    llmc_at_call.general[RAX] = result;
+    llmc_at_call.registers[RAX] = result;
 }
 
 /* -- external calls */
@@ -388,7 +399,7 @@ static int is_readable(word address)
 
 static word read_register(int number)
 {
-    return number < 16 ? llmc_at_call.general[number] : llmc_at_call.vector[number - 16][0];
+    return number < REGISTERS ? llmc_at_call.registers[number] : llmc_at_call.vectors[number - REGISTERS][0];
 }
 
 static void record_call(const struct llmc_external *external, int callee)
@@ -402,7 +413,7 @@ static void record_call(const struct llmc_external *external, int callee)
         const struct llmc_argument *argument = &external->arguments[at];
         word words[2] = {0, 0}, size = argument->size < 16 ? argument->size : 16;
         if (argument->registers[0] < 0)
-            copy(words, (byte *)llmc_at_call.general[RSP] + 8 + argument->offset, size);
+            copy(words, (byte *)llmc_at_call.registers[RSP] + 8 + argument->offset, size);
         else {
             words[0] = read_register(argument->registers[0]);
             words[1] = argument->registers[1] < 0 ? 0 : read_register(argument->registers[1]);
@@ -435,14 +446,16 @@ static void insert_streams(void *data, word size)
 /* Leave in registers and memory what the call left in the emulator. */
 static void answer_call(const struct llmc_reply *answer)
 {
-    word passed[GENERAL];
-    copy(passed, llmc_at_call.general, sizeof passed);
+    word passed[REGISTERS];
+    copy(passed, llmc_at_call.registers, sizeof passed);
     static const int clobbered[] = {RAX, RCX, RDX, RSI, RDI, R8, R9, R10, R11};
     for (word at = 0; at < sizeof clobbered / sizeof *clobbered; at++)
-        llmc_at_call.general[clobbered[at]] = reproducer->clobbered->general[clobbered[at]];
-    copy(llmc_at_call.vector, reproducer->clobbered->vector, sizeof llmc_at_call.vector);
+        llmc_at_call.registers[clobbered[at]] = reproducer->clobbered->registers[clobbered[at]];
+    copy(llmc_at_call.vectors, reproducer->clobbered->vectors, sizeof llmc_at_call.vectors);
+    llmc_at_call.fill = reproducer->clobbered->fill;
     const word conditions = 0x8d5; /* carry, parity, adjust, zero, sign, overflow */
-    llmc_at_call.flags = (llmc_at_call.flags & ~conditions) | (reproducer->clobbered->flags & conditions);
+    word *flags = &llmc_at_call.registers[FLAGS];
+    *flags = (*flags & ~conditions) | (reproducer->clobbered->registers[FLAGS] & conditions);
     for (int at = 0; at < answer->effects_count; at++) {
         const struct llmc_effect *effect = &answer->effects[at];
         word address = (word)effect->symbol + effect->address;
@@ -452,7 +465,7 @@ static void answer_call(const struct llmc_reply *answer)
     }
     for (int at = 0; at < answer->results_count; at++) {
         const struct llmc_result *result = &answer->results[at];
-        word *to = result->number < 16 ? &llmc_at_call.general[result->number] : llmc_at_call.vector[result->number - 16];
+        word *to = result->number < REGISTERS ? &llmc_at_call.registers[result->number] : llmc_at_call.vectors[result->number - REGISTERS];
         *to = (*to & ~result->mask) | (result->value & result->mask);
         if (result->same_as >= 0)
             *to = passed[result->same_as];
@@ -471,13 +484,15 @@ void llmc_called(void)
         is_external ? &reproducer->externals[llmc_number - LLMC_EXTERNAL] : &reproducer->callbacks[llmc_number];
     if (!is_external && (int)llmc_number >= reproducer->callbacks_count)
         finish(TRAPPED, 0, "a call of an address that is no function");
-    if (llmc_at_call.general[RSP] % 16 != 8 && find_line(*(word *)llmc_at_call.general[RSP] - 1))
+    if (llmc_at_call.registers[RSP] % 16 != 8 && find_line(*(word *)llmc_at_call.registers[RSP] - 1))
         report->misaligned = -1;
     word number = report->calls_count;
+    read_vectors(&llmc_at_call);
     record_call(external, (int)llmc_number);
     if ((int)number >= reproducer->replies_count[role] || reproducer->replies[role][number].callee != (int)llmc_number)
         finish(DIVERGED, 0, "an external call that was not made in the emulator, so its answer is not known");
     answer_call(&reproducer->replies[role][number]);
+    write_vectors(llmc_area, llmc_components, &llmc_at_call, STATE_CLOBBER);
 }
 
 /* -- one run */
@@ -525,8 +540,7 @@ static void snapshot(void)
         copy(report->frame, (void *)LLMC_STACK, LLMC_STACK_SIZE);
     report->errno_after = *__extension__({ extern int *__errno_location(void); __errno_location(); });
     copy(&report->after, &llmc_after, sizeof llmc_after);
-    report->after.control = *(unsigned short *)llmc_environment;
-    report->after.tags = *(unsigned short *)(llmc_environment + 8);
+    report->x87_tags = ((const Legacy *)llmc_area)->tags;
     if (llmc_misaligned)
         report->misaligned = (int)llmc_misaligned;
 }
@@ -544,11 +558,11 @@ static void finish(int outcome, int code, const char *message)
         for (word at = 0; message[at] && at < sizeof report->message - 1; at++)
             report->message[at] = message[at];
         if (outcome == TRAPPED)
-            report->line = find_caller_line(llmc_at_call.general[RSP]);
+            report->line = find_caller_line(llmc_at_call.registers[RSP]);
         if (outcome != SIGNALLED || code == SIGABRT)
             snapshot();
     }
-    CALL(EXIT_GROUP, code, 0, 0);
+    CALL3(__NR_exit_group, code, 0, 0);
 }
 
 /* The C library's exit ends here. The symbol is weak, because the program may define it. */
@@ -557,46 +571,34 @@ __attribute__((weak)) void _Exit(int code)
     if (running && report)
         finish(EXITED, code & 0xff, "");
     for (;;)
-        CALL(EXIT_GROUP, code, 0, 0);
+        CALL3(__NR_exit_group, code, 0, 0);
 }
 
-static void on_signal(int signal, const byte *information, const byte *context)
+static void on_signal(int signal, SignalInfo *information, SignalContext *context)
 {
-    const word *registers = (const word *)(context + 40);
-    word stack = registers[15], pc = registers[16];
-    report->signal = signal;
-    report->pc = pc;
-    report->address = *(const word *)(information + 16);
-    report->has_address = (signal == SIGSEGV || signal == SIGBUS) && *(const int *)(information + 8) != SI_KERNEL;
+    observe(&report->event, signal, information, context);
+    word pc = context->registers[RIP];
     report->line = find_line(signal == SIGTRAP ? pc - 1 : pc);
     report->in_callee = !report->line;
     if (!report->line)
-        report->line = find_caller_line(stack);
+        report->line = find_caller_line(context->registers[RSP]);
     finish(SIGNALLED, signal, "");
 }
 
-static void install_handlers(void)
+static void start_watching(void)
 {
     static byte stack[1 << 16] __attribute__((aligned(16)));
-    struct { void *at; int flags; word size; } signal_stack = {stack, 0, sizeof stack};
-    CALL(SIGALTSTACK, &signal_stack, 0, 0);
-    static const int signals[] = {SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV, SIGALRM, SIGXFSZ, SIGSYS};
-    for (word at = 0; at < sizeof signals / sizeof *signals; at++) {
-        /* SA_SIGINFO, SA_ONSTACK, SA_RESTORER; nothing returns from the handler */
-        struct { void *handler; word flags; void *restorer; word mask; } action = {
-            (void *)on_signal, 0x4 | 0x08000000 | 0x04000000, (void *)on_signal, 0};
-        call6(SIGACTION, signals[at], (long)&action, 0, 8, 0, 0);
-    }
+    install_handler(on_signal, stack, sizeof stack, signals, sizeof signals);
     word interval[4] = {0, 0, TIME_LIMIT, 0};
-    CALL(SETITIMER, 0, interval, 0);
+    CALL3(__NR_setitimer, 0, interval, 0);
     word limit[2] = {OUTPUT_BYTES, OUTPUT_BYTES};
-    CALL(SETRLIMIT, 1, limit, 0); /* RLIMIT_FSIZE */
-    CALL(PRCTL, 1, 9, 0); /* PR_SET_PDEATHSIG, SIGKILL: die with the parent */
+    CALL3(__NR_setrlimit, 1, limit, 0); /* RLIMIT_FSIZE */
+    CALL3(__NR_prctl, 1, 9, 0); /* PR_SET_PDEATHSIG, SIGKILL: die with the parent */
 }
 
 static void map_exactly(word address, word size)
 {
-    if (map(address, size, 0) != address)
+    if (map_at(address, size, READ_WRITE, -1, 0) != (long)address)
         print_error("the addresses of the input are in use in this process, by chance: start it again");
 }
 
@@ -621,7 +623,7 @@ static void make_stubs(void)
         at[0] = 0xe9;
         copy(at + 1, &distance, 4);
     }
-    CALL(MPROTECT, LLMC_STUBS, PAGE, 5);
+    CALL3(__NR_mprotect, LLMC_STUBS, PAGE, 5);
 }
 
 static void write_input(void)
@@ -648,18 +650,18 @@ static void write_input(void)
     for (int at = 0; at < reproducer->pads_count; at++) {
         const struct llmc_pad *pad = &reproducer->pads[at];
         word first = (word)pad->at & -PAGE, last = ((word)pad->at + pad->size + PAGE - 1) & -PAGE;
-        CALL(MPROTECT, first, last - first, 3);
+        CALL3(__NR_mprotect, first, last - first, 3);
         fill(pad->at, reproducer->uninitialised, pad->pad);
         fill(pad->at + pad->size - pad->pad, reproducer->uninitialised, pad->pad);
     }
     map_exactly(LLMC_STACK - LLMC_STACK_BELOW, LLMC_STACK_BELOW + LLMC_STACK_SIZE);
     fill((byte *)LLMC_STACK - LLMC_STACK_BELOW, reproducer->uninitialised, LLMC_STACK_BELOW + LLMC_STACK_SIZE);
-    word stack = reproducer->entry->general[RSP], back = LLMC_RETURN;
+    word stack = reproducer->entry->registers[RSP], back = LLMC_RETURN;
     copy((void *)stack, &back, 8);
     copy((void *)(stack + 8), reproducer->stack, reproducer->stack_size);
     insert_streams((void *)(stack + 8), reproducer->stack_size);
     make_stubs();
-    llmc_upper = reproducer->clobbered->general[RAX] & 0xffffffff00000000ul;
+    llmc_upper = reproducer->clobbered->registers[RAX] & 0xffffffff00000000ul;
     blocks_count = 0, mapped_bytes = 0, overflow_used = 0;
 }
 
@@ -669,7 +671,7 @@ static void redirect_to_reference(void)
     byte *at = (byte *)reproducer->candidate;
     word first = (word)at & -PAGE;
     int distance = (int)((word)reproducer->reference - ((word)at + 5));
-    CALL(MPROTECT, first, 2 * PAGE, 7);
+    CALL3(__NR_mprotect, first, 2 * PAGE, 7);
     at[0] = 0xe9;
     copy(at + 1, &distance, 4);
 }
@@ -689,9 +691,7 @@ static void run(void)
     write_input();
     stack_end = LLMC_STACK + LLMC_STACK_SIZE;
     start_program();
-    struct llmc_registers entry = *reproducer->entry;
-    insert_streams(entry.general, sizeof entry.general);
-    llmc_enter(reproducer->candidate, &entry);
+    enter();
     running = 0;
 }
 
@@ -706,22 +706,22 @@ static int start_run(int which)
 {
     role = which;
     for (int stream = 0; stream < 2; stream++)
-        output[which][stream] = (int)CALL(MEMFD, "output", 0, 0);
-    int child = (int)CALL(FORK, 0, 0, 0);
+        output[which][stream] = (int)CALL3(__NR_memfd_create, "output", 0, 0);
+    int child = (int)CALL3(__NR_fork, 0, 0, 0);
     if (child)
         return child;
     report = reports[which];
     if (reproducer->input_size) {
         int ends[2];
-        CALL(PIPE, ends, 0, 0);
-        CALL(WRITE, ends[1], reproducer->input, reproducer->input_size);
-        CALL(CLOSE, ends[1], 0, 0);
-        CALL(DUP2, ends[0], 0, 0);
+        CALL3(__NR_pipe, ends, 0, 0);
+        CALL3(__NR_write, ends[1], reproducer->input, reproducer->input_size);
+        CALL3(__NR_close, ends[1], 0, 0);
+        CALL3(__NR_dup2, ends[0], 0, 0);
     } else
-        CALL(DUP2, CALL(OPEN, "/dev/null", 0, 0), 0, 0);
+        CALL3(__NR_dup2, CALL3(__NR_open, "/dev/null", 0, 0), 0, 0);
     for (int stream = 0; stream < 2; stream++)
-        CALL(DUP2, output[which][stream], stream + 1, 0);
-    install_handlers();
+        CALL3(__NR_dup2, output[which][stream], stream + 1, 0);
+    start_watching();
     if (which == 0)
         redirect_to_reference();
     if (reproducer->whole_program) {
@@ -737,10 +737,10 @@ static void wait_for(int child)
 {
     int status;
     word interval[2] = {0, 2000000};
-    for (int left = (TIME_LIMIT + 1) * 500; CALL(WAIT4, child, &status, 1) == 0; left--) {
+    for (int left = (TIME_LIMIT + 1) * 500; CALL3(__NR_wait4, child, &status, 1) == 0; left--) {
         if (!left)
-            CALL(KILL, child, 9, 0);
-        CALL(NANOSLEEP, interval, 0, 0);
+            CALL3(__NR_kill, child, 9, 0);
+        CALL3(__NR_nanosleep, interval, 0, 0);
     }
 }
 
@@ -786,22 +786,28 @@ static void print_address(word address)
         print(" (a null pointer)");
 }
 
+/* Whether the address of an event is the one that was accessed. */
+static int has_address(const Event *event)
+{
+    return (event->signal == SIGSEGV || event->signal == SIGBUS) && event->code != CODE_OF_KERNEL;
+}
+
 static void print_outcome(const struct report *of)
 {
     if (of->outcome == RETURNED)
         print("returns");
     else if (of->outcome == EXITED)
         print("exits with code "), print_number((word)of->code, 10);
-    else if (of->outcome == SIGNALLED && of->signal == SIGALRM) {
+    else if (of->outcome == SIGNALLED && of->event.signal == SIGALRM) {
         print("still running after ");
         print_number(TIME_LIMIT, 10);
         print(" s");
         print_line(of);
     } else if (of->outcome == SIGNALLED) {
-        print(signal_name(of->signal));
-        if (of->has_address)
-            print(" at "), print_address(of->address);
-        else if (of->signal == SIGSEGV)
+        print(signal_name(of->event.signal));
+        if (has_address(&of->event))
+            print(" at "), print_address(of->event.address);
+        else if (of->event.signal == SIGSEGV)
             print(" at a non-canonical or misaligned address, or of a privileged instruction");
         print_line(of);
     } else if (of->outcome == NOTHING)
@@ -889,7 +895,7 @@ static void read_result(const struct report *of, byte *to)
 {
     for (int at = 0; at < reproducer->result_count; at++) {
         int number = reproducer->result->registers[at];
-        copy(to + 8 * at, number < 16 ? &of->after.general[number] : of->after.vector[number - 16], 8);
+        copy(to + 8 * at, number < REGISTERS ? &of->after.registers[number] : of->after.vectors[number - REGISTERS], 8);
     }
     for (word at = 0; at < reproducer->result->size; at++)
         to[at] &= reproducer->result->mask ? reproducer->result->mask[at] : 0xff;
@@ -1004,11 +1010,11 @@ static void compare_calls(void)
 
 static void compare_output(void)
 {
-    byte *texts[2] = {(byte *)map(0, OUTPUT_BYTES, 0), (byte *)map(0, OUTPUT_BYTES, 0)};
+    byte *texts[2] = {map_shared(OUTPUT_BYTES), map_shared(OUTPUT_BYTES)};
     for (int stream = 0; stream < 2; stream++) {
         long sizes[2];
         for (int which = 0; which < 2; which++) {
-            sizes[which] = call6(PREAD, output[which][stream], (long)texts[which], OUTPUT_BYTES, 0, 0, 0);
+            sizes[which] = CALL(__NR_pread64, output[which][stream], (long)texts[which], OUTPUT_BYTES);
             sizes[which] = sizes[which] < 0 ? 0 : sizes[which];
         }
         word least = (word)(sizes[0] < sizes[1] ? sizes[0] : sizes[1]), at = 0;
@@ -1112,29 +1118,29 @@ static void compare_heaps(void)
 
 static void compare_convention(void)
 {
-    const struct llmc_registers *after = &reports[1]->after, *entry = reproducer->entry;
+    const State *after = &reports[1]->after, *entry = reproducer->entry;
     static const struct { int number; const char *name; } saved[] = {
         {RBX, "%rbx"}, {RBP, "%rbp"}, {R12, "%r12"}, {R13, "%r13"}, {R14, "%r14"}, {R15, "%r15"}};
     for (word at = 0; at < sizeof saved / sizeof *saved; at++)
-        if (after->general[saved[at].number] != entry->general[saved[at].number]) {
+        if (after->registers[saved[at].number] != entry->registers[saved[at].number]) {
             report_difference("callee-saved register ");
             print(saved[at].name);
             print(" is not restored: ");
-            print_number(entry->general[saved[at].number], 16);
+            print_number(entry->registers[saved[at].number], 16);
             print(" at the call, ");
-            print_number(after->general[saved[at].number], 16);
+            print_number(after->registers[saved[at].number], 16);
             print(" after it\n");
         }
-    if (after->general[RSP] != entry->general[RSP] + 8) {
+    if (after->registers[RSP] != entry->registers[RSP] + 8) {
         report_difference("the stack pointer returns ");
-        print_signed((long)(after->general[RSP] - entry->general[RSP] - 8));
+        print_signed((long)(after->registers[RSP] - entry->registers[RSP] - 8));
         print(" bytes off\n");
     }
-    if (after->flags & 0x400)
+    if (after->registers[FLAGS] & 0x400)
         report_difference("the direction flag is left set\n");
-    if (((after->mxcsr ^ 0x1f80) & 0xffc0) || after->control != 0x37f)
+    if (((after->mxcsr ^ 0x1f80) & 0xffc0) || after->fpcw != 0x37f)
         report_difference("the floating-point control words are changed\n");
-    if (after->tags != 0xffff)
+    if (reports[1]->x87_tags)
         report_difference("the x87 register stack is not empty\n");
     if (reports[1]->misaligned) {
         report_difference("the stack is not aligned to 16 bytes at a call");
@@ -1144,7 +1150,7 @@ static void compare_convention(void)
         }
         print("\n");
     }
-    word frame = entry->general[RSP] + 8 + reproducer->stack_size - LLMC_STACK;
+    word frame = entry->registers[RSP] + 8 + reproducer->stack_size - LLMC_STACK;
     for (word at = frame; at < LLMC_STACK_SIZE; at++)
         if (reports[1]->frame[at] != reproducer->uninitialised[at % 4]) {
             report_difference("the caller's stack frame is written\n");
@@ -1155,7 +1161,7 @@ static void compare_convention(void)
 static int has_same_outcome(void)
 {
     const struct report *first = reports[0], *second = reports[1];
-    return first->outcome == second->outcome && first->code == second->code && first->signal == second->signal;
+    return first->outcome == second->outcome && first->code == second->code && first->event.signal == second->event.signal;
 }
 
 static void compare(void)
@@ -1201,7 +1207,7 @@ static int is_set(const char *name)
 static void run_in_debugger(void)
 {
     in_debugger = 1, role = 1;
-    report = (struct report *)map(0, sizeof *report + memory_size(), 0);
+    report = map_shared(sizeof *report + memory_size());
     if (reproducer->whole_program) {
         report = 0;
         start_program();
@@ -1209,7 +1215,7 @@ static void run_in_debugger(void)
     }
     run();
     print("the candidate returned\n");
-    CALL(EXIT_GROUP, 0, 0, 0);
+    CALL3(__NR_exit_group, 0, 0, 0);
 }
 
 __attribute__((constructor)) static void llmc_begin(void)
@@ -1230,7 +1236,7 @@ __attribute__((constructor)) static void llmc_begin(void)
         print("\n");
     }
     for (int which = 0; which < 2; which++) {
-        reports[which] = (struct report *)map(0, sizeof *reports[which] + memory_size(), 1);
+        reports[which] = map_shared(sizeof *reports[which] + memory_size());
         int child = start_run(which);
         if (!child)
             return;
@@ -1241,5 +1247,5 @@ __attribute__((constructor)) static void llmc_begin(void)
     compare();
     if (!differences_count)
         print("no difference in these native runs: README.txt says what they can't show\n");
-    CALL(EXIT_GROUP, differences_count ? 1 : 0, 0, 0);
+    CALL3(__NR_exit_group, differences_count ? 1 : 0, 0, 0);
 }

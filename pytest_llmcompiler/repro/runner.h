@@ -3,18 +3,11 @@
 #ifndef LLMC_RUNNER_H
 #define LLMC_RUNNER_H
 
+#include "foreign_code.h"
+
 typedef unsigned char byte;
 typedef unsigned int half;
 typedef unsigned long word;
-
-enum { RAX, RBX, RCX, RDX, RSI, RDI, RBP, RSP, R8, R9, R10, R11, R12, R13, R14, R15, GENERAL };
-
-struct llmc_registers {
-    word general[GENERAL];
-    word vector[16][2];
-    word flags;
-    half mxcsr, control, tags, unused;
-};
 
 struct llmc_slot { /* mapped memory that one object can occupy */
     word address, size;
@@ -52,7 +45,7 @@ enum { NUMBER, ADDRESS, TEXT, DATA };
 
 struct llmc_argument {
     int kind;
-    int registers[2]; /* -1: none; 16 and up: a vector register */
+    int registers[2]; /* -1: none; REGISTERS and up: a vector register */
     word offset;      /* in the argument area of the stack, where the argument is in no register */
     word size;
     word pointee;     /* DATA: how many of the bytes that the argument points to are compared */
@@ -74,7 +67,7 @@ struct llmc_effect { /* a write to memory by an external call */
 };
 
 struct llmc_result { /* the value that an external call leaves in a register */
-    int number; /* of the register; 16 and up: a vector register */
+    int number; /* of the register; REGISTERS and up: a vector register */
     word value, mask;
     int same_as; /* the argument register that holds the same value; -1: none */
 };
@@ -93,8 +86,8 @@ struct llmc_reproducer {
     int whole_program;              /* 1: run the program from main on; all below `thunks` is unused then */
     void (*candidate)(void), (*reference)(void);
     const char *const *thunks; /* the names of the functions whose calls are checked for stack alignment */
-    const struct llmc_registers *entry;     /* the registers at the start */
-    const struct llmc_registers *clobbered; /* what an external call leaves in the registers that it may change */
+    const State *entry;     /* the registers at the start */
+    const State *clobbered; /* what an external call leaves in the registers that it may change */
     const byte *stack;                      /* arguments on the stack */
     word stack_size;
     byte garbage[4];       /* the pattern that fills the memory around the objects */

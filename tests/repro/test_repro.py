@@ -19,6 +19,7 @@ import pytest
 from faces import Compile
 from sources import STATEFUL
 
+from pytest_llmcompiler.emulator.native import support
 from pytest_llmcompiler.errors import ReproFolderError
 from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
 from pytest_llmcompiler.judge.reproducer import Reproducer, ReproducibleVerdict
@@ -26,13 +27,14 @@ from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.model.answer import Answer, Prompt
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.repro.folder import ReproWriter
+from pytest_llmcompiler.targets.levels import is_within
 
 PLUGINS = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest")
 ROOT = Path(__file__).parents[2]
 FAULTS = ROOT / "tests" / "faults" / "git_lfs.jsonl"
 ALWAYS = {"README.txt", "answer.txt", "function.ll", "prompt.txt"}
 ASSEMBLED = ALWAYS | {"candidate.s", "candidate.o"}
-RUNS = ASSEMBLED | {"program.ll", "input.c", "runner.c", "runner.h", "build.sh", "run", "break.gdb"}
+RUNS = ASSEMBLED | {"program.ll", "input.c", "runner.c", "runner.h", "foreign_code.h", "build.sh", "run", "break.gdb"}
 KINDS = {
     "consume_line/asm-O0/sample-2": ("hang", RUNS, "still running after 2 s in line ", 20),
     "consume_line/asm-O0/sample-3": ("assemble", ALWAYS | {"candidate.s"}, "", 0),
@@ -230,7 +232,7 @@ def prompt(function: str, case: str = "case.c", passes: str = "O0") -> Prompt:
 
 @functools.cache
 def open_harness(reference: Reference, function: str) -> Harness:
-    return Harness(reference, function, JudgeSettings(examples=10))
+    return Harness(reference, function, JudgeSettings(examples=10, native="auto", isa="x86-64-v3"))
 
 
 SAMPLES = itertools.count()
@@ -256,6 +258,25 @@ def test_other_kinds_of_failures(repro: ReproWriter, compiled: Compile, name: st
     done = run_native(folder)
     assert words in done.stdout, f"{verdict}\n{done.stdout}"
     assert done.returncode == 1
+
+
+@pytest.mark.skipif(
+    bool(support.find_problem()) or not is_within("x86-64-v3", support.find_processor_level()),
+    reason="code with AVX can't run natively here",
+)
+@pytest.mark.parametrize(
+    "call", ["", "\tvpxor\t%ymm5, %ymm5, %ymm5\n\tcallq\task@PLT\n"], ids=["start", "after a call"]
+)
+def test_the_upper_parts_of_vector_registers(repro: ReproWriter, compiled: Compile, call: str) -> None:
+    """They hold garbage, as where the judge runs the code. The reference returns 0."""
+    source = "int ask(void);\nint nothing(void) { return 0; }\n"
+    source = source.replace("{", "{ ask();") if call else source
+    upper = "\tvextractf128\t$1, %ymm5, %xmm0\n\tvmovd\t%xmm0, %eax\n"
+    code = f"nothing:\n\tpushq\t%rbx\n{call}{upper}\tpopq\t%rbx\n\tretq\n"
+    verdict, folder = write_folder(repro, compiled, "nothing", lambda _: code, source)
+    assert (verdict.kind, verdict.detail["native"]) == ("mismatch", True), verdict
+    done = run_native(folder)
+    assert "return value\n  reference 0\n  candidate " in done.stdout, f"{verdict}\n{done.stdout}"
 
 
 def test_the_whole_program(repro: ReproWriter, compiled: Compile) -> None:

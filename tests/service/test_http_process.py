@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from http_service import RIGHT, SECONDS, TWICE, WRONG, RunningServer, fresh_samples, list_children, sample, serve, start
 
+from pytest_llmcompiler.emulator.native.support import find_native_level, find_problem
+
 
 def refusal_to_start(*arguments: str, token: str = "") -> str:
     """What a server that does not start says; its exit status is 1."""
@@ -50,6 +52,19 @@ def test_a_token_that_is_none(tmp_path: Path) -> None:
 
 def test_limits_that_contradict_each_other() -> None:
     assert "--max-queue" in refusal_to_start("--max-samples", "10", "--max-queue", "9")
+
+
+@pytest.mark.skipif(
+    bool(find_problem()) or find_native_level("x86-64-v3") != "x86-64-v3",
+    reason="code with AVX can't run natively here",
+)
+def test_code_with_avx_where_the_server_allows_it() -> None:
+    """The process that runs it is a program in the cache, which the kernel lets the server start."""
+    answer = "twice:\n\tvmovd %edi, %xmm0\n\tvpaddd %xmm0, %xmm0, %xmm0\n\tvmovd %xmm0, %eax\n\tretq\n"
+    flags = ("--workers", "1", "--examples", "5", "--effort", "0")
+    with serve(*flags, "--native", "auto", "--isa", "x86-64-v3") as server:
+        [verdict] = server.judge(sample(answer)).json()["verdicts"]
+    assert (verdict["verdict"], verdict["detail"]["native"]) == ("pass", True)
 
 
 def test_the_token_of_a_file_which_nobody_sees_later(tmp_path: Path) -> None:

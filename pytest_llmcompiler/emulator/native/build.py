@@ -10,6 +10,8 @@ from pathlib import Path
 
 from pytest_llmcompiler.emulator.engine_build import build_in_cache, run_compiler
 
+SHARED_HEADER = Path(__file__).with_name("foreign_code.h")
+"""What the programs of reproducers are built from too."""
 _COMPILER_FLAGS = (
     *("-target", "x86_64-linux-musl", "-std=c11", "-D_GNU_SOURCE", "-O2", "-g0", "-fno-pie"),
     *("-fno-sanitize=all", "-fno-stack-protector", "-fno-builtin"),
@@ -26,7 +28,9 @@ def program_path() -> Path:
     """The program. It is compiled when the cache does not have it. Raises EngineError."""
     source, header = (Path(__file__).with_name(f"confined.{suffix}") for suffix in "ch")
     facts = " ".join((*_COMPILER_FLAGS, *_LINKER_FLAGS, version("ziglang"))).encode()
-    key = hashlib.sha256(facts + source.read_bytes() + header.read_bytes()).hexdigest()
+    key = hashlib.sha256(
+        b"".join((facts, *(path.read_bytes() for path in (source, header, SHARED_HEADER))))
+    ).hexdigest()
     return build_in_cache("native", key, "confined", lambda path: _compile(source, path))
 
 

@@ -2,14 +2,7 @@
 #ifndef CONFINED_H
 #define CONFINED_H
 
-#include <stdint.h>
-
-enum {
-    REGISTERS = 18,  /* r8 to r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip, rflags: the order of Linux's sigcontext. */
-    VECTORS = 16,    /* xmm0 to xmm15 */
-    FX_BYTES = 512,  /* the legacy region of XSAVE: x87, MXCSR, xmm */
-    MAX_MAPPINGS = 512,
-};
+#include "foreign_code.h"
 
 /* The first message of the parent. As many messages with a `Mapping` each follow. */
 typedef struct {
@@ -25,29 +18,13 @@ typedef struct {
     uint32_t unused;
 } Mapping;
 
-/* Why the process waits for an order: a signal, with the state of the processor. */
-typedef struct {
-    uint32_t signal;
-    int32_t code;     /* `si_code` */
-    uint64_t address; /* `si_addr` */
-    uint64_t registers[REGISTERS];
-    uint64_t error, trap; /* the processor's error code and the number of the exception */
-    uint8_t fx[FX_BYTES];
-} Event;
-
+/* The process answers each order to run by an `Event`, and sends one when it is ready. */
 enum { ORDER_RUN, ORDER_MOVE };
-enum {
-    RUN_FRESH = 1,   /* x87 is emptied, and the control words are set. */
-    RUN_CLOBBER = 2, /* What SSE does not know of the vector registers is filled. */
-};
 
 typedef struct {
-    uint32_t kind, flags;
+    uint32_t kind, flags;    /* ORDER_RUN: those of a state */
     uint64_t from, to, size; /* ORDER_MOVE: of whole pages */
-    uint64_t fill;           /* RUN_CLOBBER: the contents */
-    uint64_t registers[REGISTERS];
-    uint32_t mxcsr, fpcw;
-    uint8_t vectors[VECTORS][16];
+    State state;             /* ORDER_RUN */
 } Order;
 
 #endif

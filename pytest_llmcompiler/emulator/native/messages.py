@@ -1,4 +1,4 @@
-"""What the confined process and its parent say to each other: the structures of `confined.h`."""
+"""What the confined process and its parent say to each other: the structures of `confined.h` and `foreign_code.h`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ VECTOR_REGISTERS = tuple(f"xmm{number}" for number in range(16))
 _SETUP = struct.Struct("<QII")
 _MAPPING = struct.Struct("<QQQII")
 _EVENT = struct.Struct("<IiQ18QQQ512s")
-_ORDER = struct.Struct("<IIQQQQ18QII256s")
+_ORDER = struct.Struct("<IIQQQ18QQII256s")
 EVENT_BYTES = _EVENT.size
 _RUN, _MOVE = 0, 1
 _FRESH, _CLOBBER = 1, 2
@@ -65,14 +65,14 @@ def write_mapping(mapping: Mapping) -> bytes:
 
 def write_move(source: int, target: int, size: int) -> bytes:
     """The order to move pages to another address, at which there are none."""
-    return _ORDER.pack(_MOVE, 0, source, target, size, 0, *(0,) * len(GENERAL_REGISTERS), 0, 0, b"")
+    return _ORDER.pack(_MOVE, 0, source, target, size, *(0,) * len(GENERAL_REGISTERS), 0, 0, 0, b"")
 
 
 def write_run(general: list[int], vectors: bytes, mxcsr: int, fpcw: int, fill: int | None, *, is_fresh: bool) -> bytes:
     """The order to run. `general` are the values of `GENERAL_REGISTERS`. Where there is a `fill`, the parts of vector
     registers that are not in `vectors` get it. If `is_fresh`, x87 is set as at the start of a process."""
     flags = _FRESH * is_fresh | (_CLOBBER if fill is not None else 0)
-    return _ORDER.pack(_RUN, flags, 0, 0, 0, fill or 0, *general, mxcsr, fpcw, vectors)
+    return _ORDER.pack(_RUN, flags, 0, 0, 0, *general, fill or 0, mxcsr, fpcw, vectors)
 
 
 def read_event(data: bytes) -> Event | None:

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 
 from pytest_llmcompiler.service.http.limits import ServiceLimits
+from pytest_llmcompiler.targets.levels import ISA_LEVELS
 
 
 def add_server_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +32,7 @@ def _add_judge_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--examples", type=parse_count, default=100, metavar="N", help="inputs (default: 100)")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="another seed gives other inputs (default: 1)")
     parser.add_argument("--effort", type=parse_effort, default=1.0, metavar="FACTOR", help="as for `llmc judge`")
+    add_native_arguments(parser, "off")
     parser.add_argument(
         "--timeout", type=_parse_seconds, metavar="SECONDS", help="wall-clock time of a sample (default: no such limit)"
     )
@@ -46,6 +48,25 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
         ("--max-queue", default.queue, "N", "the most samples of all requests that wait for a verdict"),
     ):
         parser.add_argument(name, type=parse_count, default=value, metavar=metavar, help=f"{text} (default: {value})")
+
+
+def add_native_arguments(parser: argparse.ArgumentParser, mode: str) -> None:
+    """Add the arguments that say which code runs on the processor itself. `mode` is the default of the first."""
+    parser.add_argument(
+        "--native",
+        choices=("off", "auto", "always"),
+        default=mode,
+        help="run code on this machine's processor, in a confined process; auto: where the emulator can't run it and "
+        f"--isa allows it; always: all code too, and a difference from the emulator is an error (default: {mode})",
+    )
+    parser.add_argument(
+        "--isa",
+        choices=ISA_LEVELS,
+        default=ISA_LEVELS[0],
+        metavar="LEVEL",
+        help=f"the instructions that code may use: {', '.join(ISA_LEVELS)} (default: {ISA_LEVELS[0]}); from "
+        "x86-64-v3 on, code with AVX runs natively",
+    )
 
 
 def parse_count(text: str) -> int:

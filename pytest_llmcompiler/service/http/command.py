@@ -49,7 +49,7 @@ class ServerSettings:
 
 def read_settings(options: argparse.Namespace, *, count_agreeing: bool) -> ServerSettings:
     """The settings in parsed arguments; `count_agreeing` is as for `Judge`. Raises SettingError."""
-    names = ("workers", "examples", "seed", "effort", "explain", "timeout")
+    names = ("workers", "examples", "seed", "effort", "explain", "timeout", "native", "isa")
     return ServerSettings(
         options.host,
         options.port,
