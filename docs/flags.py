@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pytest_llmcompiler.options import COMPARE_HELP, OPTIONS
+from pytest_llmcompiler.option_table import COMPARE_HELP, OPTIONS
 
 MARK = "<!-- flags -->"
 

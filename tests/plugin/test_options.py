@@ -17,7 +17,7 @@ from sessions import (
     text_of,
 )
 
-from pytest_llmcompiler.options import OPTIONS
+from pytest_llmcompiler.option_table import OPTIONS
 
 
 def test_without_a_model_one_line_says_how_to_give_one(project: pytest.Pytester) -> None:
