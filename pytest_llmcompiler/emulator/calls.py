@@ -1,9 +1,14 @@
-"""Checks at the calls between a candidate and the program: stack alignment, home area, undefined halves of results."""
+"""Checks at the calls between a candidate and the program: stack alignment, home area, undefined halves of results.
+
+A call may change every caller-saved register. The program's own functions are compiled at -O0 and change few of them,
+so a candidate that expects a value behind a call may find it there. So with the fills `inverse` and `zeros`, with which
+each path is run once, the registers hold garbage when a call returns, but for those of the result.
+"""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from pytest_llmcompiler.emulator.addresses import AddressMap
@@ -13,6 +18,7 @@ from pytest_llmcompiler.emulator.observation import AbiBreach
 from pytest_llmcompiler.emulator.own_conventions import OwnConventions
 from pytest_llmcompiler.emulator.stack import STACK_SIZE, STACK_START
 from pytest_llmcompiler.emulator.uninitialised import NARROW_RESULT, UninitialisedValues
+from pytest_llmcompiler.program.image import ProgramImage
 from pytest_llmcompiler.targets.code import AssembledCode
 from pytest_llmcompiler.values.layout import RETURN, STUB_SIZE
 
@@ -20,9 +26,9 @@ DETOUR_RETURN = RETURN + STUB_SIZE // 2
 """Calls of a candidate return to this address where something is to be done on the way: a library function may leave
 the upper half of the result undefined, which is filled with garbage here, and registers may be preserved (see
 `own_conventions`)."""
-_MAX_NARROW_CALLS = 20
-"""Calls of such functions in a run for which this is done. The detour takes longer than most of the functions do, and
-a candidate that reads the undefined half shows it in the first few."""
+_MAX_DETOURS = 20
+"""Calls in a run for which this is done. The detour takes longer than most of the functions do, and a candidate that
+reads what a call leaves undefined shows it in the first few."""
 _MAX_CALLBACKS = 20
 """Calls of the candidate by the program in a run whose callee-saved registers are checked, for the same reason."""
 _ALIGNMENT = 16
@@ -37,10 +43,35 @@ class _Detour:
 
     caller: int
     """The return address of the call."""
-    end: Callable[[Mapping[str, int]], None]
-    """What is done at the return, with `registers`."""
-    registers: Mapping[str, int]
-    """Registers and their values at the call."""
+    end: Callable[[], None]
+    """What is done at the return."""
+
+
+@dataclass(frozen=True)
+class Callee:
+    """What a caller in a candidate may expect of a function of the program."""
+
+    results: tuple[str, ...]
+    """The registers in which it may return its result."""
+    is_narrow: bool = False
+    """Whether the result is an integer of up to 32 bits: the upper half of its register is undefined."""
+    has_garbage: bool = False
+    """Whether that half is garbage with each fill: the function is not the case's."""
+    preserved: tuple[str, ...] = ()
+    """The registers that a call may change by the convention, and that the candidate's own definition leaves alone."""
+    clobbers: bool = True
+    """Whether the other registers are garbage after a call: `setjmp` returns more than once."""
+
+
+def describe_callee(program: ProgramImage, name: str, preserved: tuple[str, ...] = ()) -> Callee:
+    """What is known of a function of a program."""
+    convention, kind = program.target.convention, program.result_kinds.get(name)
+    results = convention.result_registers
+    if kind == "float":
+        results = (convention.float_result_register,)
+    elif kind:
+        results = () if kind == "none" else (convention.return_register,)
+    return Callee(results, kind == "narrow", name in program.narrow, preserved, "setjmp" not in name)
 
 
 def describe_misaligned_call(callee: str) -> AbiBreach:
@@ -57,12 +88,12 @@ class CallMonitor:
         """The misaligned calls of the run."""
         self._detours: dict[int, _Detour] = {}
         """The detours under way, by the stack pointer at the entry of the function."""
-        self._narrow_calls_left = self._callbacks_left = 0
+        self._detours_left = self._callbacks_left = 0
 
     def reset(self) -> None:
         """Forget the last run."""
         self.breaches, self._detours = [], {}
-        self._narrow_calls_left, self._callbacks_left = _MAX_NARROW_CALLS, _MAX_CALLBACKS
+        self._detours_left, self._callbacks_left = _MAX_DETOURS, _MAX_CALLBACKS
 
     def watch_calls(self, code: AssembledCode, function: str) -> None:
         """Watch all functions of the program that a candidate may call by name or through a pointer."""
@@ -71,12 +102,12 @@ class CallMonitor:
         exempt = program.local | code.shared_functions | guest.convention.exempt_functions | {function}
         watched = (code.external_symbols | program.functions) - exempt
         for name in watched & program.addresses.keys():
-            address = program.addresses[name]
-            guest.watch(address, address, self._on_narrow_call if name in program.narrow else self.on_call)
+            address, callee = program.addresses[name], describe_callee(program, name)
+            guest.watch(address, address, functools.partial(self._on_program_call, callee))
         conventions = OwnConventions(code, guest.processor, program.addresses)
         for name in (code.shared_functions & program.functions) - program.local - {function}:
             address = program.addresses[name]
-            guest.watch(address, address, functools.partial(self._on_own_call, conventions, name))
+            guest.watch(address, address, functools.partial(self._on_shared_call, conventions, name))
         for name in code.replaced_functions - {function}:
             address = program.addresses[name]
             guest.watch(address, address, self._on_callback)
@@ -93,50 +124,62 @@ class CallMonitor:
         if home and STACK_START - guest.stack.max_growth <= stack < STACK_START + STACK_SIZE - home:
             guest.write(stack, self._uninitialised.stack_bytes(home))
 
-    def _on_narrow_call(self, callee: int) -> None:
-        self.on_call(callee)
-        if self._narrow_calls_left and self._addresses.is_in_candidate(self._guest.return_address()):
-            self._narrow_calls_left -= 1
-            self._detour(self._end_narrow_call, ())
+    @property
+    def _is_called_by_candidate(self) -> bool:
+        return self._addresses.is_in_candidate(self._guest.return_address())
 
-    def _end_narrow_call(self, _: Mapping[str, int]) -> None:
-        """Make the upper half of the result garbage."""
-        guest = self._guest
-        scalar = guest.convention.return_register
-        result = guest.register(scalar).to_bytes(8, "little")[:4]
-        guest.set_register(scalar, self._uninitialised.register_value(NARROW_RESULT))
-        guest.set_low_bytes(scalar, result)
+    def _on_program_call(self, callee: Callee, address: int) -> None:
+        """A function of the program is entered that only the program has."""
+        self.on_call(address)
+        is_wanted = callee.has_garbage or (callee.clobbers and self._uninitialised.is_varied)
+        if is_wanted and self._detours_left and self._is_called_by_candidate:
+            self._detours_left -= 1
+            self._detour(functools.partial(self._end_call, callee, {}))
 
-    def _on_own_call(self, conventions: OwnConventions, function: str, callee: int) -> None:
+    def _on_shared_call(self, conventions: OwnConventions, function: str, address: int) -> None:
         """A function of the program is entered that the candidate defines too."""
         names = conventions.find_preserved_registers(function, self._guest.convention)
+        callee = describe_callee(self._guest.program, function, names or ())
         if names is None:
-            self.on_call(callee)
-        elif names and self._addresses.is_in_candidate(self._guest.return_address()):
-            self._detour(self._preserve_registers, names)
+            self._on_program_call(callee, address)
+        elif (names or self._uninitialised.is_varied) and self._is_called_by_candidate:
+            self._detour(functools.partial(self._end_call, callee, self._read_registers(names)))
 
-    def _preserve_registers(self, registers: Mapping[str, int]) -> None:
-        for name, value in registers.items():
-            self._guest.set_register(name, value)
+    def _read_registers(self, names: tuple[str, ...]) -> dict[str, int]:
+        return {name: self._guest.register(name) for name in names}
+
+    def _end_call(self, callee: Callee, preserved: Mapping[str, int]) -> None:
+        """Make garbage of what a call leaves undefined; `preserved` are registers with their values before it."""
+        guest, is_varied = self._guest, self._uninitialised.is_varied and callee.clobbers
+        if is_varied:
+            results = self._read_registers(callee.results)
+            self._uninitialised.clobber_registers(with_upper_halves=not preserved)
+            preserved = {**results, **preserved}
+        for name, value in preserved.items():
+            guest.set_register(name, value)
+        if callee.is_narrow and (is_varied or callee.has_garbage):
+            scalar = guest.convention.return_register
+            result = guest.register(scalar).to_bytes(8, "little")[:4]
+            guest.set_register(scalar, self._uninitialised.register_value(NARROW_RESULT))
+            guest.set_low_bytes(scalar, result)
 
     def _on_callback(self, _: int) -> None:
         """A local function of the candidate is entered by its address: its caller may be the program."""
-        if self._callbacks_left and not self._addresses.is_in_candidate(self._guest.return_address()):
+        if self._callbacks_left and not self._is_called_by_candidate:
             self._callbacks_left -= 1
-            self._detour(self._check_registers, self._guest.convention.callee_saved)
+            registers = self._read_registers(self._guest.convention.callee_saved)
+            self._detour(functools.partial(self._check_registers, registers))
 
     def _check_registers(self, registers: Mapping[str, int]) -> None:
         prefix = self._guest.processor.register_prefix
         changed = [name for name, value in registers.items() if self._guest.register(name) != value]
         self.breaches += [AbiBreach(f"callee-saved register {prefix}{name} is not restored", name) for name in changed]
 
-    def _detour(self, end: Callable[[Mapping[str, int]], None], registers: Iterable[str]) -> None:
-        """Have the function that was just entered return by way of `end`, which gets the present values of
-        registers."""
+    def _detour(self, end: Callable[[], None]) -> None:
+        """Have the function that was just entered return by way of `end`."""
         guest = self._guest
-        values = {name: guest.register(name) for name in registers}
         stack = guest.register(guest.processor.stack_pointer)
-        self._detours[stack] = _Detour(guest.return_address(), end, values)
+        self._detours[stack] = _Detour(guest.return_address(), end)
         guest.set_return_address(DETOUR_RETURN)
 
     def _on_detour_return(self, _: int) -> None:
@@ -147,7 +190,7 @@ class CallMonitor:
         detour = self._detours.pop(stack)
         guest.uc.reg_write(guest.stack_number, stack)
         guest.set_return_address(detour.caller)
-        detour.end(detour.registers)
+        detour.end()
 
     def return_addresses(self) -> Iterator[int]:
         """What may be return addresses now, the innermost first."""

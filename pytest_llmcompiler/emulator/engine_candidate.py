@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import unicorn
 
+from pytest_llmcompiler.emulator.calls import Callee, describe_callee
 from pytest_llmcompiler.emulator.engine_image import NO_GUARD, NO_REGISTER, ImageWriter, encode_replacement
 from pytest_llmcompiler.emulator.own_conventions import OwnConventions
 from pytest_llmcompiler.program.image import ProgramImage
@@ -36,8 +37,15 @@ def write_candidate(program: ProgramImage, code: AssembledCode, function: str) -
     hooks = [*_data_hooks(code), *_hazard_hooks(program, code), *_call_hooks(program, code, function)]
     writer.u32(len(hooks))
     for hook in hooks:
+        callee = hook.callee
         writer.hook(
-            hook.kind, hook.first, hook.last, registers=_numbers(program, hook.registers), guard=_guard(program, hook)
+            hook.kind,
+            hook.first,
+            hook.last,
+            number=_number_callee(callee) if callee else 0,
+            registers=_numbers(program, hook.registers),
+            results=_numbers(program, callee.results) if callee else (),
+            guard=_guard(program, hook),
         )
     return writer.getvalue()
 
@@ -50,11 +58,17 @@ class _Hook:
     first: int
     last: int | None = None
     registers: tuple[str, ...] = ()
+    callee: Callee | None = None
     operand: AlignedOperand | None = None
 
 
 def _numbers(program: ProgramImage, names: Iterable[str]) -> list[int]:
     return [program.target.processor.register_number(name) for name in names]
+
+
+def _number_callee(callee: Callee) -> int:
+    """The facts of a callee as bits, as `engine/calls.c` has them."""
+    return callee.is_narrow | callee.has_garbage << 1 | callee.clobbers << 2
 
 
 def _guard(program: ProgramImage, hook: _Hook) -> tuple[int, int, int, int, int, int, int]:
@@ -164,14 +178,12 @@ def _call_hooks(program: ProgramImage, code: AssembledCode, function: str) -> It
     exempt = program.local | code.shared_functions | convention.exempt_functions | {function}
     watched = (code.external_symbols | program.functions) - exempt
     for name in sorted(watched & addresses.keys()):
-        yield _Hook("narrow call" if name in program.narrow else "call", addresses[name])
+        yield _Hook("call", addresses[name], callee=describe_callee(program, name))
     conventions = OwnConventions(code, program.target.processor, addresses)
     for name in sorted((code.shared_functions & program.functions) - program.local - {function}):
         preserved = conventions.find_preserved_registers(name, convention)
-        if preserved is None:
-            yield _Hook("call", addresses[name])
-        elif preserved:
-            yield _Hook("own call", addresses[name], registers=preserved)
+        kind = "call" if preserved is None else "own call"
+        yield _Hook(kind, addresses[name], registers=preserved or (), callee=describe_callee(program, name))
     for name in sorted(code.replaced_functions - {function}):
         yield _Hook("callback", addresses[name], registers=convention.callee_saved)
     yield _Hook("detour", RETURN + STUB_SIZE // 2)

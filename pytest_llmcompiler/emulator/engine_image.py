@@ -38,7 +38,6 @@ HOOK_KINDS = (
     "free",
     "aligned_alloc",
     "call",
-    "narrow call",
     "own call",
     "callback",
     "detour",
@@ -138,13 +137,17 @@ class ImageWriter:
         *,
         number: int = 0,
         registers: Iterable[int] = (),
+        results: Iterable[int] = (),
         guard: tuple[int, int, int, int, int, int, int] = NO_GUARD,
     ) -> None:
-        """A hook on addresses. A guard is base, index, segment, scale, bits, alignment and offset of an operand."""
-        numbers = tuple(registers)
+        """A hook on addresses. `results` are the registers in which a function may return.
+
+        A guard is base, index, segment, scale, bits, alignment and offset of an operand.
+        """
+        numbers, kept = tuple(registers), tuple(results)
         self._parts += (
             _HOOK_START.pack(_KIND_NUMBERS[kind], first, first if last is None else last, number, len(numbers)),
-            struct.pack(f"<{len(numbers)}I", *numbers),
+            struct.pack(f"<{len(numbers) + 1 + len(kept)}I", *numbers, len(kept), *kept),
             _HOOK_END.pack(*guard[:6], guard[6] & _U64),
         )
 

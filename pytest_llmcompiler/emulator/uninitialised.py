@@ -125,10 +125,16 @@ class UninitialisedValues:
         """The 64 bits that fill the parts of vector registers which the emulator does not have."""
         return self.register_value(_UPPER_HALVES)
 
-    def clobber_registers(self) -> None:
-        """Overwrite every register that a call may change."""
+    @property
+    def is_varied(self) -> bool:
+        """Whether the present fill is one of those with which a path is run again, once."""
+        return self._fill != "garbage"
+
+    def clobber_registers(self, *, with_upper_halves: bool = True) -> None:
+        """Overwrite every register that a call may change. `with_upper_halves`: those of vector registers, too, that
+        only a processor has."""
         guest, convention = self._guest, self._guest.convention
-        guest.clobbers += 1
+        guest.clobbers += with_upper_halves
         if self._fill not in self._scratch_values:
             scratch = enumerate(convention.caller_saved, _FIRST_SCRATCH)
             vectors = enumerate(convention.vector_registers, _FIRST_VECTOR)

@@ -12,7 +12,9 @@ from pytest_llmcompiler.program.glibc import build_glibc, load_names
 from pytest_llmcompiler.program.image import ElfProgram, ProgramImage, Symbol, read_elf
 from pytest_llmcompiler.program.ir import emit_object, parse
 from pytest_llmcompiler.program.ir_queries import (
+    ResultKind,
     defined_functions,
+    find_result_kinds,
     is_constant,
     narrow_functions,
     only_called_functions,
@@ -95,6 +97,11 @@ class ProgramModule:
         return narrow_functions(self.module)
 
     @functools.cached_property
+    def result_kinds(self) -> dict[str, ResultKind]:
+        """What its functions return, as far as that is a plain value or nothing."""
+        return find_result_kinds(self.module)
+
+    @functools.cached_property
     def aliases(self) -> dict[str, str]:
         """Other names that assembly uses."""
         private = (value.name for value in self.module.global_variables if value.linkage.name == "private")
@@ -167,6 +174,7 @@ def _link_program(source: ProgramModule, objects: list[bytes], unread: Collectio
         functions=source.functions,
         local=source.local,
         narrow=source.narrow.difference(stand_ins.functions),
+        result_kinds=source.result_kinds,
         paddings=tuple(
             start for symbol in padded for start in (symbol.address, symbol.address + symbol.size - PADDING_BYTES)
         ),

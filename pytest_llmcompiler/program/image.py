@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from pytest_llmcompiler.program.elf_file import LOADED_SEGMENT, RELRO_SEGMENT, ElfFile
+from pytest_llmcompiler.program.ir_queries import ResultKind
 from pytest_llmcompiler.program.ir_rewrites import PADDING_BYTES
 from pytest_llmcompiler.program.stand_ins import DeclaredVariable
 from pytest_llmcompiler.targets.target import Target
@@ -73,6 +74,8 @@ class ProgramImage:
     narrow: frozenset[str]
     """The library functions that the case uses and that return an integer of up to 32 bits. The upper half of the
     result register is undefined after a call."""
+    result_kinds: dict[str, ResultKind]
+    """What the functions that the case defines or declares return, as far as that is a plain value or nothing."""
     paddings: tuple[int, ...]
     """The addresses of the paddings around constants. Each has `ir_rewrites.PADDING_BYTES` bytes."""
 

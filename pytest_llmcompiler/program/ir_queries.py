@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import llvmlite.binding as llvm
@@ -24,6 +24,31 @@ def narrow_functions(module: llvm.ModuleRef) -> frozenset[str]:
     return frozenset(
         function.name for function in declared if re.match(r"i(?:1|8|16|32) \(", str(function.global_value_type))
     )
+
+
+ResultKind = Literal["none", "narrow", "integer", "float"]
+"""What a function returns: nothing, an integer of up to 32 bits, one of 64 bits or a pointer, or a float or double."""
+_RESULT_KINDS: dict[str, ResultKind] = {
+    "void": "none",
+    **dict.fromkeys(("i1", "i8", "i16", "i32"), "narrow"),
+    **dict.fromkeys(("i64", "ptr"), "integer"),
+    **dict.fromkeys(("float", "double"), "float"),
+}
+
+
+def find_result_kinds(module: llvm.ModuleRef) -> dict[str, ResultKind]:
+    """What the functions of a module return, where that is one plain value or nothing.
+
+    `setjmp` and its like are left out, as in `narrow_functions`, and so is what returns a structure in memory: its
+    caller may expect the address of that.
+    """
+    kinds: dict[str, ResultKind] = {}
+    for function in module.functions:
+        kind = _RESULT_KINDS.get(str(function.global_value_type).partition(" ")[0])
+        has_buffer = any(b"sret" in attribute for item in function.arguments for attribute in item.attributes)
+        if kind and not has_buffer and "setjmp" not in function.name:
+            kinds[function.name] = kind
+    return kinds
 
 
 def resultless_functions(module: llvm.ModuleRef) -> frozenset[str]:

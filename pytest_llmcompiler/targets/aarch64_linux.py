@@ -42,6 +42,8 @@ class AAPCS64(CallingConvention):
 
     integer_registers = tuple(f"x{number}" for number in range(8))
     return_register = "x0"
+    result_registers = ("x0", "x1", *_VECTORS[:4])
+    float_result_register = _VECTORS[0]
     separate_result_register = "x8"
     callee_saved = (*(f"x{number}" for number in range(19, 30)), *_LOWER_HALVES.values())
     caller_saved = tuple(f"x{number}" for number in range(19))

@@ -94,6 +94,10 @@ class CallingConvention(ABC):
     """The registers for integer arguments, in their order."""
     return_register: str
     """The register in which an integer or a pointer is returned."""
+    result_registers: tuple[str, ...]
+    """All registers in which a result, or a part of one, may be returned."""
+    float_result_register: str
+    """The register in which a float or a double is returned."""
     separate_result_register: str | None = None
     """The register for the address of a result in memory; None where that address is passed as the first argument."""
     callee_saved: tuple[str, ...]

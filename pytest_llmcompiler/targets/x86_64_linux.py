@@ -42,6 +42,8 @@ class SystemV(CallingConvention):
 
     integer_registers = ("rdi", "rsi", "rdx", "rcx", "r8", "r9")
     return_register = "rax"
+    result_registers = ("rax", "rdx", "xmm0", "xmm1")
+    float_result_register = "xmm0"
     callee_saved = ("rbx", "rbp", "r12", "r13", "r14", "r15")
     exempt_functions = frozenset(("__fentry__", "mcount"))  # called first of all in a function, by -pg
     caller_saved = ("rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11")

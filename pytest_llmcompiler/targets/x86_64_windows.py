@@ -34,6 +34,8 @@ class MicrosoftX64(CallingConvention):
 
     integer_registers = ("rcx", "rdx", "r8", "r9")
     return_register = "rax"
+    result_registers = ("rax", "xmm0")
+    float_result_register = "xmm0"
     callee_saved = ("rbx", "rbp", "rdi", "rsi", "r12", "r13", "r14", "r15", *_VECTORS[6:])
     caller_saved = ("rax", "rcx", "rdx", "r8", "r9", "r10", "r11")
     vector_registers = _VECTORS[:6]

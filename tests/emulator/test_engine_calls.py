@@ -19,6 +19,12 @@ static int compare(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 void sort(int values[4]) { qsort(values, 4, sizeof *values, compare); }
+__attribute__((noinline)) void note(int *p, int x) { *p = x; }
+int noted(int x, int y) { int a; note(&a, x); return a + y; }
+__attribute__((noinline)) float half(float x) { return x / 2; }
+float halves(float x, float y) { return half(x) + y; }
+__attribute__((noinline)) unsigned next(unsigned x) { return x + 1; }
+unsigned long wide(unsigned x) { return next(x); }
 float doubled(float x) { return x + x; }
 static int mode;
 void begin(void) { mode = 5; }
@@ -49,7 +55,18 @@ OWN = f"{TWICE}plus: movl %edi, %esi\n call twice\n addl %esi, %eax\n ret"
 BEGIN = "begin: movb $1, mode(%rip)\n ret\n .local mode\n .comm mode,1,4"
 SCALED = "scaled: leal (%rdi,%rdi), %eax\n decl %edi\n cmpb $0, mode(%rip)\n cmovel %edi, %eax\n ret\n .local mode\n .comm mode,1,4"
 
+NOTED = "noted: subq $24, %rsp\n movl %esi, 8(%rsp)\n movl %edi, %esi\n leaq 12(%rsp), %rdi\n call note\n movl 12(%rsp), %eax\n addl 8(%rsp), %eax\n addq $24, %rsp\n ret"
+NOTED_BY = NOTED.replace("movl %esi, 8(%rsp)", "movl %esi, {0}").replace("addl 8(%rsp)", "addl {0}")
+HALVES = "halves: subq $24, %rsp\n movss %xmm1, 12(%rsp)\n call half\n addss 12(%rsp), %xmm0\n addq $24, %rsp\n ret"
+WIDE = "wide: pushq %rcx\n call next\n movl %eax, %eax\n popq %rcx\n ret"
+
 LINUX = {
+    # What -O0 code leaves alone in registers is not there after a call.
+    "clobbered": ("noted", NOTED, NOTED_BY.format("%r10d"), "result"),
+    "clobbered-argument": ("noted", NOTED, NOTED.replace("movl 12(%rsp)", "movl (%rdi)"), "fault"),
+    "clobbered-no-result": ("noted", NOTED_BY.format("8(%rsp)"), NOTED_BY.format("%eax").replace("movl 12(%rsp), %eax\n addl %eax", "addl 12(%rsp)"), "result"),
+    "clobbered-vector": ("halves", HALVES, HALVES.replace("addss 12(%rsp)", "addss %xmm1"), "result"),
+    "narrow-own": ("wide", WIDE, WIDE.replace("movl %eax, %eax", "nop"), "result"),
     "call": ("plus", PLUS, PLUS.replace("pushq %rbx", "movl %edi, %ebx").replace("popq %rbx", "nop"), "alignment"),
     "narrow": ("number", NUMBER, NUMBER.replace("cltq", "nop"), "result"),
     "narrow-aligned": ("number", NUMBER, NUMBER.replace("pushq", "movq").replace("%rcx", "%rcx, %rcx", 1).replace("popq %rcx", "nop"), "alignment"),
@@ -84,6 +101,7 @@ plus:   subq $40, %rsp
 WINDOWS = {
     "call": ("plus", WINDOWS_PLUS, WINDOWS_PLUS.replace("$32", "$40"), "alignment"),
     "home": ("plus", WINDOWS_HOME.format(32, 32), WINDOWS_HOME.format(24, 24), "result"),
+    "clobbered": ("plus", WINDOWS_PLUS, WINDOWS_PLUS.replace("%ebx", "%r10d"), "result"),
     "narrow": (
         "number",
         "number: subq $40, %rsp\n call atoi\n addq $40, %rsp\n ret",
@@ -106,6 +124,12 @@ ARM = {
     "call": ("plus", ARM_PLUS, ARM_PLUS.replace("bl twice", "sub sp, sp, #8\n bl twice\n add sp, sp, #8"), "alignment"),
     "narrow": ("number", ARM_NUMBER, ARM_NUMBER.replace("sxtw x0, w0", "nop"), "result"),
     "stack": ("doubled", ARM_STACK.format(16), ARM_STACK.format(8), "fault"),
+    "clobbered": (
+        "plus",
+        ARM_PLUS,
+        ARM_PLUS.replace("str w0, [sp, #16]", "mov w17, w0").replace("ldr w1, [sp, #16]", "mov w1, w17"),
+        "result",
+    ),
 }
 CASES = [
     pytest.param(target, *values, id=f"{target}-{name}")

@@ -6,11 +6,15 @@
 #include "engine.h"
 
 #define STACK_ALIGNMENT 16
-#define MAX_NARROW_CALLS 20 /* As in `calls.py`. */
+#define MAX_CALLS 20        /* Calls that end with a detour in a run: `_MAX_DETOURS` in `calls.py`. */
 #define MAX_CALLBACKS 20    /* The same. */
 #define DETOUR_OFFSET 8     /* From the return address of the function under test to that of detours. */
 #define MAX_DETOURS 128     /* Under way at once. A run with more is left. */
 #define MAX_REGISTERS 64    /* Of one detour: more than any target has. */
+#define MAX_RESULTS 8       /* Registers of one result: the same. */
+
+/* What is known of a function: see `Callee` in `calls.py`. */
+typedef enum { CALLEE_IS_NARROW = 1, CALLEE_HAS_GARBAGE = 2, CALLEE_CLOBBERS = 4 } CalleeBits;
 
 typedef struct {
     uint8_t bytes[2 * VALUE_BYTES];
@@ -25,7 +29,7 @@ typedef struct {
 } Detour;
 
 struct Calls {
-    uint32_t narrow_calls_left, callbacks_left;
+    uint32_t detours_left, callbacks_left;
     uint32_t detour_count;
     Detour detours[MAX_DETOURS];
 };
@@ -39,7 +43,7 @@ Calls *calls_open(Engine *engine) {
 void calls_reset(Engine *engine) {
     Calls *calls = engine->calls;
     calls->detour_count = 0;
-    calls->narrow_calls_left = MAX_NARROW_CALLS, calls->callbacks_left = MAX_CALLBACKS;
+    calls->detours_left = MAX_CALLS, calls->callbacks_left = MAX_CALLBACKS;
 }
 
 static uint64_t return_address_bytes(Engine *engine) {
@@ -114,16 +118,38 @@ static void begin_detour(Engine *engine, Hook *hook) {
         leave(engine, LEFT_STACK);
 }
 
+/* With these fills each path is run once more. */
+static bool is_varied(Engine *engine) {
+    return engine->fill != FILL_GARBAGE;
+}
+
 /* Make the upper half of the result garbage. */
-static void end_narrow_call(Engine *engine) {
+static void fill_upper_half(Engine *engine) {
     uint64_t result = get_register(engine, engine->return_register);
     uint64_t garbage = engine->narrow_garbage[engine->fill];
     set_register(engine, engine->return_register, (garbage & ~0xFFFFFFFFull) | (result & 0xFFFFFFFFull));
 }
 
-static void preserve_registers(Engine *engine, Detour *detour) {
-    for (uint32_t i = 0; i < detour->hook->register_count; i++)
-        uc_reg_write(engine->uc, detour->hook->registers[i], &detour->values[i]);
+/* Make garbage of all that a call may change, but for its result. */
+static void clobber_around_results(Engine *engine, const Hook *hook) {
+    Value results[MAX_RESULTS] = {0};
+    for (uint32_t i = 0; i < hook->result_count && i < MAX_RESULTS; i++)
+        uc_reg_read(engine->uc, hook->results[i], &results[i]);
+    clobber_registers(engine);
+    for (uint32_t i = 0; i < hook->result_count && i < MAX_RESULTS; i++)
+        uc_reg_write(engine->uc, hook->results[i], &results[i]);
+}
+
+/* Make garbage of what a call leaves undefined. */
+static void end_call(Engine *engine, Detour *detour) {
+    Hook *hook = detour->hook;
+    bool clobbers = hook->number & CALLEE_CLOBBERS && is_varied(engine);
+    if (clobbers)
+        clobber_around_results(engine, hook);
+    for (uint32_t i = 0; hook->kind == HOOK_OWN_CALL && i < hook->register_count; i++)
+        uc_reg_write(engine->uc, hook->registers[i], &detour->values[i]);
+    if (hook->number & CALLEE_IS_NARROW && (clobbers || hook->number & CALLEE_HAS_GARBAGE))
+        fill_upper_half(engine);
 }
 
 static void check_registers(Engine *engine, Detour *detour) {
@@ -145,12 +171,10 @@ static void end_detour(Engine *engine) {
     set_register(engine, engine->stack_pointer, stack);
     if (!set_return_address(engine, detour->caller))
         leave(engine, LEFT_STACK);
-    if (detour->hook->kind == HOOK_NARROW_CALL)
-        end_narrow_call(engine);
-    else if (detour->hook->kind == HOOK_OWN_CALL)
-        preserve_registers(engine, detour);
-    else
+    if (detour->hook->kind == HOOK_CALLBACK)
         check_registers(engine, detour);
+    else
+        end_call(engine, detour);
     *detour = engine->calls->detours[--engine->calls->detour_count];
 }
 
@@ -174,10 +198,11 @@ static void check_operand(Engine *engine, Hook *hook) {
 
 /* -- hooks */
 
-static void on_narrow_call(Engine *engine, Hook *hook) {
+static void on_call(Engine *engine, Hook *hook) {
     calls_enter(engine, hook->first);
-    if (engine->calls->narrow_calls_left && is_called_by_candidate(engine)) {
-        engine->calls->narrow_calls_left--;
+    bool is_wanted = hook->number & CALLEE_HAS_GARBAGE || (hook->number & CALLEE_CLOBBERS && is_varied(engine));
+    if (is_wanted && engine->calls->detours_left && is_called_by_candidate(engine)) {
+        engine->calls->detours_left--;
         begin_detour(engine, hook);
     }
 }
@@ -192,13 +217,10 @@ static void on_callback(Engine *engine, Hook *hook) {
 void calls_hook(Engine *engine, Hook *hook, uint64_t address) {
     switch (hook->kind) {
     case HOOK_CALL:
-        calls_enter(engine, address);
-        break;
-    case HOOK_NARROW_CALL:
-        on_narrow_call(engine, hook);
+        on_call(engine, hook);
         break;
     case HOOK_OWN_CALL:
-        if (is_called_by_candidate(engine))
+        if ((hook->register_count || is_varied(engine)) && is_called_by_candidate(engine))
             begin_detour(engine, hook);
         break;
     case HOOK_CALLBACK:

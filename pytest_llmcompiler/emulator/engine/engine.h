@@ -245,9 +245,8 @@ typedef enum {
     HOOK_ABORT,
     HOOK_ASSERT,      /* What a failed assertion calls, with its expression. */
     HOOK_MALLOC, HOOK_CALLOC, HOOK_REALLOC, HOOK_FREE, HOOK_ALIGNED_ALLOC,
-    HOOK_CALL,        /* A function of the program that a candidate may call. */
-    HOOK_NARROW_CALL, /* The same for one whose result has an undefined upper half. */
-    HOOK_OWN_CALL,    /* A function of the program that the candidate defines too; `registers` are preserved. */
+    HOOK_CALL,        /* A function of the program that a candidate may call; `number` has bits of `CalleeBits`. */
+    HOOK_OWN_CALL,    /* The same for one that the candidate defines too; `registers` are preserved. */
     HOOK_CALLBACK,    /* A local function of the candidate, called by its address. */
     HOOK_DETOUR,      /* The address to which calls return that something is done after. */
     HOOK_EXTERNAL,    /* A function that the program only declares; `number` is its number. */
@@ -310,6 +309,8 @@ typedef struct Hook {
     uint32_t number;
     uint32_t register_count;
     int *registers;
+    uint32_t result_count;
+    int *results; /* The registers in which a function may return its result. */
     /* For HOOK_GUARD: base + index * scale + offset, in `bits`, + segment must be a multiple of `alignment`. -1: none. */
     int base, index, segment;
     uint32_t scale, bits, alignment;

@@ -40,7 +40,6 @@ static void run_hook(Engine *engine, Hook *hook, uint64_t address) {
         heap_call(engine, hook->kind);
         break;
     case HOOK_CALL:
-    case HOOK_NARROW_CALL:
     case HOOK_OWN_CALL:
     case HOOK_CALLBACK:
     case HOOK_DETOUR:
@@ -149,6 +148,9 @@ static void read_hook(Reader *reader, Hook *hook) {
     if (read_count(reader, &hook->register_count, (void **)&hook->registers, sizeof *hook->registers))
         for (uint32_t i = 0; i < hook->register_count; i++)
             hook->registers[i] = (int)read_u32(reader);
+    if (read_count(reader, &hook->result_count, (void **)&hook->results, sizeof *hook->results))
+        for (uint32_t i = 0; i < hook->result_count; i++)
+            hook->results[i] = (int)read_u32(reader);
     hook->base = (int)read_u32(reader), hook->index = (int)read_u32(reader);
     hook->segment = (int)read_u32(reader);
     hook->scale = read_u32(reader), hook->bits = read_u32(reader), hook->alignment = read_u32(reader);
