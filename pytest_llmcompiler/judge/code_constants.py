@@ -20,6 +20,8 @@ _NO_VALUES = re.compile(r"j|call|b\.|bl?$|[ct]bn?z|nop|push|ret|adrp?$|str|stp|l
 """Mnemonics whose numbers are addresses, or places in the stack frame."""
 _COMPARISONS = re.compile(r"cmp|cmn|ccm|test|tst|sub|and|bt")
 _SHIFTS = re.compile(r"sh[lr]|sal|sar|ls[lr]|asr|ro[lr]")
+_FRAME = re.compile(r"(?:rsp|sp), ")
+"""Operands of an instruction that makes or leaves a stack frame."""
 _NUMBER = re.compile(r"\[(?:rsp|rbp|rip|sp|x29)\b[^\]]*\]|(?<![\w.])(-?(?:0x[0-9a-f]+|\d+))\b")
 """An operand in the stack frame or beside the code, whose numbers are no values; or a number."""
 _PART = re.compile(r"(\w+), #(-?(?:0x)?[0-9a-f]+)(?:, lsl #(\d+))?")
@@ -55,7 +57,7 @@ def list_constants(data: bytes, address: int, processor: Processor) -> list[int]
     for _, _, mnemonic, operands in processor.get_decoder().disasm_lite(data, address, _MAX_INSTRUCTIONS):
         if mnemonic in ("mov", "movk") and "#" in operands:
             others.update(dict.fromkeys(_join_parts(mnemonic, operands, parts)))
-        elif not _NO_VALUES.match(mnemonic):
+        elif not _NO_VALUES.match(mnemonic) and not _FRAME.match(operands):
             into = comparisons if _COMPARISONS.match(mnemonic) else others
             values = [int(number, 0) for number in _NUMBER.findall(operands) if number]
             if _SHIFTS.match(mnemonic):

@@ -4,6 +4,7 @@ reference's."""
 from __future__ import annotations
 
 import functools
+import itertools
 from dataclasses import replace
 from typing import Literal
 
@@ -32,6 +33,9 @@ from pytest_llmcompiler.targets.code import AssembledCode
 
 _INSPECTION_LIMIT = 50_000
 """Instructions of one inspected run, which is slow: each access to the stack costs a call of a Python hook."""
+
+_MAX_FAILING = 8
+"""Inputs of a second look that are looked at closer."""
 
 _VARIED_FILLS: tuple[UninitialisedFill, ...] = ("zeros", "inverse")
 """The fills of further runs on some inputs. With `garbage`, the fill of the first run, each bit of the unused stack and
@@ -107,6 +111,12 @@ class DifferentialRun:
             if failure:
                 return replace(failure, uninitialised=fill)
         return None
+
+    def list_failing(self) -> list[int]:
+        """The indices of the first inputs on which the candidate fails."""
+        entries = enumerate(self.suite.corpus.entries.values())
+        failing = (index for index, entry in entries if self.failure(entry, varied=False))
+        return list(itertools.islice(failing, _MAX_FAILING))
 
     def passes(self, entry: SuiteEntry, fill: UninitialisedFill) -> bool:
         """Whether the candidate passes on an input with an uninitialised fill."""

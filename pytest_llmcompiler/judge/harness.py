@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Collection, Iterable, Sequence
+import itertools
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -190,7 +191,7 @@ class Harness:
         elif natively and judged.verdict.passed and request is not None:
             detail["second_look"], leads = self._look_natively(differential, request)
         if leads is not None:
-            inputs = self._look.list_inputs(leads, taught)
+            inputs = itertools.chain(self._look.list_inputs(leads, taught), self._list_texts(differential, detail))
             failed = self._run_on(inputs, differential, detail, explain=explain, capture=capture)
             if failed:
                 return self._add_published(failed, differential)
@@ -329,6 +330,22 @@ class Harness:
                     return judged
                 weaker = weaker or judged
         return weaker
+
+    def _list_texts(self, passed: DifferentialRun, detail: dict[str, Any]) -> Iterator[LookedInput]:
+        """The inputs with the candidate's own numbers and words in standard input on which it seems to differ."""
+        previewed = self._look.preview_texts(passed.candidate)
+        if not previewed:
+            return
+        detail["second_look"]["inputs"] += len(previewed)
+        run = DifferentialRun(self._suite.with_inputs(previewed), passed.candidate, passed.assembly)
+        self._under_test.prepare_machine()
+        try:
+            failing = self._call_isolated(run, run.list_failing)
+        except (ChildDiedError, ChildTimeoutError, ChildLostError):
+            return
+        detail["second_look"]["leads"] += len(failing)
+        inputs = list(previewed)
+        yield from self._look.accept_inputs([inputs[index] for index in failing])
 
     def _run_engine(
         self, candidate: AssembledCode, look: LookRequest | None, *, is_own: bool = False

@@ -22,6 +22,7 @@ from pytest_llmcompiler.judge.coverage import pass_verdict
 from pytest_llmcompiler.judge.explain import FACTS, Explanation
 from pytest_llmcompiler.judge.harness import Harness
 from pytest_llmcompiler.judge.listing import Listing, list_code
+from pytest_llmcompiler.judge.program_look import ProgramLook
 from pytest_llmcompiler.judge.program_run import ProgramDifferentialRun
 from pytest_llmcompiler.judge.program_suite import ProgramSuite
 from pytest_llmcompiler.judge.program_under_test import MAIN, ProgramUnderTest
@@ -44,6 +45,7 @@ class ProgramHarness:
         self._settings = settings
         self.under_test = ProgramUnderTest(reference)
         self.suite = ProgramSuite(self.under_test, settings.examples, settings.seed)
+        self._look = ProgramLook(self.suite, settings.effort)
 
     def start(self) -> None:
         """Build what children of this process inherit, before the first candidate comes."""
@@ -60,7 +62,7 @@ class ProgramHarness:
         """Judge the text of a candidate. Whatever is wrong with the candidate is a verdict; a fault of the harness is
         raised.
 
-        Without `explain`, no smaller input is searched for. `taught` is of no use here: programs have no second look.
+        Without `explain`, no smaller input is searched for. `taught` is of no use here: it names inputs of functions.
         """
         reason = self.find_unjudgeable_reason()
         if reason:
@@ -77,6 +79,8 @@ class ProgramHarness:
         except (ChildDiedError, ChildTimeoutError) as error:
             return Verdict("inconclusive", f"the emulator gave up on it: {error}", detail=detail)
         if explained is None:
+            explained = self._look_further(candidate, assembly, detail, explain=explain)
+        if explained is None:
             cost = describe_costs(self._measure(candidate, instructions), self._reference_costs)
             return self._add_published(pass_verdict(detail | cost, self._settings.min_coverage), run)
         facts = {name: fact for name, fact in explained["facts"].items() if name in FACTS}
@@ -86,6 +90,28 @@ class ProgramHarness:
             with contextlib.suppress(ChildDiedError, ChildTimeoutError, ChildLostError):
                 verdict.detail["agreeing"] = _call_isolated(run.count_agreeing)
         return self._add_published(verdict, run)
+
+    def _look_further(
+        self, candidate: AssembledCode, assembly: str, detail: dict[str, Any], *, explain: bool
+    ) -> Explanation | None:
+        """The first failure of a candidate that passes the suite on inputs that are made for it, which `detail` gets
+        the number of. What can't be judged there is no failure."""
+        if self._settings.effort <= 0:
+            return None
+        looked = self._look.preview(candidate)
+        fact = detail["second_look"] = {"inputs": len(looked), "leads": 0}
+        if not looked:
+            return None
+        self.under_test.prepare_machine()
+        try:
+            failing = _call_isolated(ProgramDifferentialRun(self.suite, candidate, assembly, looked).list_failing)
+            fact["leads"] = len(failing)
+            accepted = self._look.accept(looked[index] for index in failing)
+            run = ProgramDifferentialRun(self.suite, candidate, assembly, accepted)
+            explained, _ = self._run(run, explain=explain) if accepted else (None, 0)
+        except (ChildDiedError, ChildTimeoutError, ChildLostError):
+            return None
+        return explained if explained and explained["kind"] in RUN_FAILURES else None
 
     def _add_published(self, verdict: Verdict, run: ProgramDifferentialRun) -> Verdict:
         """A verdict with whether the program writes what the case says, where it says that of any input."""

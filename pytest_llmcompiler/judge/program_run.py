@@ -4,6 +4,7 @@ of that failure."""
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
@@ -34,6 +35,8 @@ _VARIED_FILLS: tuple[UninitialisedFill, ...] = ("zeros", "inverse")
 """The fills of further runs on some inputs, as in `differential`."""
 _SHRINKING_INSTRUCTIONS = 100_000_000
 """Instructions that the candidate may execute in all while a smaller input is searched. The limit bounds the time."""
+_MAX_FAILING = 8
+"""Inputs of a second look that are looked at closer."""
 _PROCESS_INSTRUCTIONS = 20_000
 """Instructions in which the start of a process is counted: about as many as take as long."""
 _MOST_LINES, _MOST_BYTES = 12, 100
@@ -43,14 +46,25 @@ _MOST_LINES, _MOST_BYTES = 12, 100
 class ProgramDifferentialRun:
     """A candidate, its text, and the suite that it is judged by."""
 
-    def __init__(self, suite: ProgramSuite, candidate: AssembledCode, assembly: str) -> None:
-        self._suite, self._candidate, self._assembly = suite, candidate, assembly
+    def __init__(
+        self,
+        suite: ProgramSuite,
+        candidate: AssembledCode,
+        assembly: str,
+        looked: tuple[ProgramEntry, ...] = (),
+    ) -> None:
+        """`looked` are inputs that were made for the candidate: with these it is judged by them alone."""
+        self._suite, self._candidate, self._assembly, self._looked = suite, candidate, assembly, looked
         self._instructions = 0
         """Instructions of the runs with the first fill."""
 
     @functools.cached_property
     def _counter(self) -> InstructionCounter:
         return InstructionCounter(self._machine)
+
+    @property
+    def _entries(self) -> tuple[ProgramEntry, ...]:
+        return self._looked or self._suite.entries
 
     @functools.cached_property
     def _machine(self) -> Machine:
@@ -68,13 +82,18 @@ class ProgramDifferentialRun:
         A failure of the kind `inconclusive` or `abi` is returned only where no input shows another kind.
         """
         weaker: dict[Kind, int] = {}
-        for index, entry in enumerate(self._suite.entries):
+        for index, entry in enumerate(self._entries):
             failure = self._failure(entry, varied=index < self._suite.varied)
             if failure and failure.kind not in ("inconclusive", "abi"):
                 return index
             if failure:
                 weaker.setdefault(failure.kind, index)
         return weaker.get("inconclusive", weaker.get("abi"))
+
+    def list_failing(self) -> list[int]:
+        """The indices of the first entries on which the candidate fails."""
+        failing = (index for index, entry in enumerate(self._entries) if self._failure(entry, varied=False))
+        return list(itertools.islice(failing, _MAX_FAILING))
 
     def run_on(self, entries: Iterable[ProgramEntry]) -> Iterator[Observation]:
         """The candidate's runs on entries, one by one."""
@@ -86,7 +105,7 @@ class ProgramDifferentialRun:
 
     def explain(self, index: int, *, shrinks: bool) -> Explanation:
         """Explain the failure on an entry; with `shrinks`, on the smallest input that shows one of the same kind."""
-        entry = self._suite.entries[index]
+        entry = self._entries[index]
         failure = self._failure(entry, varied=True) or unstable_failure()
         if shrinks and failure.kind != "inconclusive":
             entry, failure = self._shrink(entry, failure)
@@ -106,10 +125,15 @@ class ProgramDifferentialRun:
         return {
             "kind": failure.kind,
             "message": failure.message,
-            "evidence": [*map(evidence_line, labels, shown), *failure.evidence],
+            "evidence": [*map(evidence_line, labels, shown), *failure.evidence, *self._note_look()],
             "facts": {name: fact for name, fact in facts.items() if fact},
             "reproducer": None,
         }
+
+    def _note_look(self) -> Iterator[str]:
+        if self._looked:
+            what = "the input was made for this code, which passes the inputs that all answers get"
+            yield evidence_line("look", what)
 
     def explain_first(self, *, shrinks: bool) -> tuple[Explanation | None, int]:
         """Find and explain the first failure. Where the candidate passes there is none, and the instructions are those

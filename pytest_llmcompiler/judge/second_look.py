@@ -12,7 +12,10 @@ earlier answers to the same question can be given with a candidate (`judge/taugh
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
+import itertools
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
@@ -20,6 +23,7 @@ from typing import Any, Literal, cast
 from pytest_llmcompiler.corpus.probing import UndefinedInputError
 from pytest_llmcompiler.emulator.engine_look import MAX_CHANGES, Lead, LookRequest
 from pytest_llmcompiler.emulator.engine_server import EngineResult
+from pytest_llmcompiler.judge.answer_texts import choose_bases, find_own_tokens, vary_texts
 from pytest_llmcompiler.judge.code_constants import find_constants, list_constants
 from pytest_llmcompiler.judge.engine_fuzzing import change_input
 from pytest_llmcompiler.judge.failure import evidence_line
@@ -28,10 +32,15 @@ from pytest_llmcompiler.judge.oracle import SuiteEntry
 from pytest_llmcompiler.judge.suite import Suite
 from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.targets.code import AssembledCode
-from pytest_llmcompiler.values.input import Input
+from pytest_llmcompiler.values.input import Input, find_standard_input, set_standard_input
 
 _KEPT_ENTRIES = 64
 """Inputs of leads whose entries, or that they have none, are kept: candidates for a function lead to the same ones."""
+
+
+_TEXT_TRIES, _TEXT_INSTRUCTIONS = 48, 8 << 20
+"""With effort 1, how many texts for standard input are tried, and how many instructions a candidate may execute on
+them."""
 
 
 InputSource = Literal["look", "taught", "proof"]
@@ -42,7 +51,8 @@ InputSource = Literal["look", "taught", "proof"]
 class LookedInput:
     """An input that a candidate is to be judged by, with the suite of this input alone."""
 
-    lead: Lead
+    lead: Lead | None
+    """None for an input with another text for standard input, which no lead names."""
     suite: Suite
     source: InputSource
 
@@ -97,6 +107,46 @@ class SecondLook:
             if input is not None and entry is not None:
                 yield LookedInput(lead, self._suite.with_inputs({input: entry}), "taught" if lead in taught else source)
 
+    def preview_texts(self, candidate: AssembledCode) -> dict[Input, SuiteEntry]:
+        """Inputs in which standard input has the candidate's own numbers and words in it, with what the oracle expects
+        at first sight. Those on which the candidate differs are for `accept_inputs`."""
+        bases = self._text_bases if self.is_on else {}
+        golden = self._suite.under_test.reference.golden
+        tokens = find_own_tokens(candidate, golden, [self._suite.under_test.function]) if bases else None
+        if not tokens:
+            return {}
+        self._suite.oracle.open()
+        entries: dict[Input, SuiteEntry] = {}
+        left = round(self._effort * _TEXT_INSTRUCTIONS)
+        for base, text in itertools.islice(vary_texts(list(bases), tokens), round(self._effort * _TEXT_TRIES)):
+            input = set_standard_input(bases[base], text)
+            with contextlib.suppress(UndefinedInputError):
+                entry = self._suite.oracle.preview(input)
+                left -= entry.limit
+                if left >= 0:
+                    entries[input] = entry
+        return entries
+
+    def accept_inputs(self, inputs: Sequence[Input]) -> Iterator[LookedInput]:
+        """Inputs on which a candidate seems to differ, as far as the function is defined on them."""
+        if inputs:
+            self._suite.prepare_to_explain()
+        for input in inputs:
+            entry = self._accept(input)
+            if entry is not None:
+                yield LookedInput(None, self._suite.with_inputs({input: entry}), "look")
+
+    @functools.cached_property
+    def _text_bases(self) -> dict[bytes, Input]:
+        """Texts for standard input that are changed, with an input of the suite for each; none where the function does
+        not read."""
+        under_test = self._suite.under_test
+        if not under_test.reference.reads_standard_input(under_test.function):
+            return {}
+        inputs = ((find_standard_input(input), input) for input in self._suite.corpus.entries)
+        texts = {text: input for text, input in inputs if text}
+        return {text: texts[text] for text in choose_bases(list(texts))}
+
     def _find_known(self) -> frozenset[int]:
         """The constants of the reference's own code."""
         if self._known is None:
@@ -140,8 +190,9 @@ def add_evidence(verdict: Verdict, looked: LookedInput) -> Verdict:
     if looked.source == "proof":
         line = evidence_line("proof", "the solver computed the input from this code, which passes all other inputs")
         return replace(verdict, evidence=(*verdict.evidence, line))
-    is_taught = looked.source == "taught"
-    fact = {**verdict.detail["second_look"], "input": encode_lead(looked.lead), "taught": is_taught}
+    is_taught, fact = looked.source == "taught", verdict.detail["second_look"]
+    if looked.lead is not None:
+        fact = {**fact, "input": encode_lead(looked.lead), "taught": is_taught}
     source = "an earlier answer; this code" if is_taught else "this code, which"
     line = evidence_line("look", f"the input was made for {source} passes the inputs that all answers get")
     return replace(verdict, evidence=(*verdict.evidence, line), detail=verdict.detail | {"second_look": fact})

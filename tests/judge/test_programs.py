@@ -13,6 +13,8 @@ from whole_files import BUILDS, compile_whole
 from pytest_llmcompiler import check, check_file
 from pytest_llmcompiler.errors import CaseError
 from pytest_llmcompiler.judge.api import open_case
+from pytest_llmcompiler.judge.program_harness import ProgramHarness
+from pytest_llmcompiler.judge.settings import JudgeSettings
 from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.program.case import read_case
 from pytest_llmcompiler.program.clang import Toolchain
@@ -412,3 +414,43 @@ text:   .string "hello"
     """
     assert check(source, "main", answer, program=True, examples=3).kind == "abi"
     assert check(source, "main", answer.replace("$16", "$8"), program=True, examples=3).passed
+
+
+OWN_TOKENS = """
+// LLMC: program
+#include <stdio.h>
+#include <string.h>
+int main(int argc, char **argv)
+{
+    int count, number, sum = 0, letters = 0;
+    char word[20];
+    if (scanf("%d", &count) != 1)
+        return 1;
+    while (count-- > 0 && scanf("%d", &number) == 1) {
+        sum = (int)((unsigned)sum + (unsigned)number);
+    }
+    while (scanf("%19s", word) == 1)
+        letters += (int)strlen(word);
+    printf("%d %d %s\\n", sum, letters, argc > 1 ? argv[1] : "-");
+    return 0;
+}
+"""
+ADDED = "sum = (int)((unsigned)sum + (unsigned)number);"
+
+
+def test_a_programs_inputs_have_the_answers_own_tokens(tmp_path: Path) -> None:
+    wrong = {
+        "a number": (ADDED, ADDED + " if (number == 31337) sum = 0;"),
+        "a limit": (ADDED, ADDED + " if (number > 4000 && number <= 4001) sum = 0;"),
+        "the first number": ("count-- > 0 &&", "count-- > 0 && count != 23456 &&"),
+        "a word": ("letters += ", 'letters += !strcmp(word, "zebra") + '),
+        "an argument": ("argv[1] :", '(strcmp(argv[1], "--fast") ? argv[1] : "fast") :'),
+    }
+    path = tmp_path / "case.c"
+    path.write_text(OWN_TOKENS)
+    harness = ProgramHarness(Reference(read_case(path), Toolchain()), JudgeSettings(examples=15))
+    verdict = harness.judge(compile_text(tmp_path, OWN_TOKENS))
+    assert verdict.passed, str(verdict)
+    for what, (old, new) in wrong.items():
+        verdict = harness.judge(compile_text(tmp_path, OWN_TOKENS.replace(old, new)), explain=False)
+        assert verdict.kind == "mismatch" and "look" in str(verdict), (what, str(verdict))

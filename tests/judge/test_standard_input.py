@@ -147,3 +147,21 @@ def test_a_directive_gives_standard_input_to_functions_too(compiled: Compile) ->
     assert harness.judge(ECHO_WRONG.format(4242), explain=False).kind == "mismatch"
     unlucky = Harness(compiled(ECHO.replace("4242", "1")), "number", JudgeSettings(examples=20, effort=0))
     assert unlucky.judge(ECHO_WRONG.format(4242), explain=False).passed
+
+
+OWN_NUMBERS = {
+    "sum_numbers": ("(unsigned)number);", "(unsigned)number); sum += number == 31337;"),
+    "longest_line": ("if (length > best)", "if (line[0] == 126) best++; if (length > best)"),
+}
+
+
+@pytest.mark.parametrize("function", OWN_NUMBERS)
+def test_the_answers_own_tokens_are_read(compiled: Compile, function: str) -> None:
+    old, new = OWN_NUMBERS[function]
+    reference = compiled(SOURCE)
+    harness = Harness(reference, function, JudgeSettings(examples=20))
+    text = compiled(SOURCE.replace(old, new)).texts.assembly(function, "O2")
+    assert harness.with_effort(0).judge(text, explain=False).passed
+    verdict = harness.judge(text, explain=False)
+    assert verdict.kind == "mismatch" and "look" in str(verdict), str(verdict)
+    assert harness.judge(reference.texts.assembly(function, "O1")).passed
