@@ -48,7 +48,7 @@ def test_orders_of_names() -> None:
         ("STUB_SIZE", layout.STUB_SIZE),
         ("VALUE_BYTES", engine_image._VALUE_BYTES),
         ("DETOUR_OFFSET", calls.DETOUR_RETURN - layout.RETURN),
-        ("MAX_NARROW_CALLS", calls._MAX_NARROW_CALLS),
+        ("MAX_CALLS", calls._MAX_DETOURS),
         ("MAX_CALLBACKS", calls._MAX_CALLBACKS),
         ("STACK_ALIGNMENT", calls._ALIGNMENT),
         ("ELSEWHERE", ELSEWHERE),
