@@ -48,7 +48,7 @@ class _Detour:
 
 
 @dataclass(frozen=True)
-class Callee:
+class CalledFunction:
     """What a caller in a candidate may expect of a function of the program."""
 
     results: tuple[str, ...]
@@ -63,7 +63,7 @@ class Callee:
     """Whether the other registers are garbage after a call: `setjmp` returns more than once."""
 
 
-def describe_callee(program: ProgramImage, name: str, preserved: tuple[str, ...] = ()) -> Callee:
+def describe_callee(program: ProgramImage, name: str, preserved: tuple[str, ...] = ()) -> CalledFunction:
     """What is known of a function of a program."""
     convention, kind = program.target.convention, program.result_kinds.get(name)
     results = convention.result_registers
@@ -71,7 +71,7 @@ def describe_callee(program: ProgramImage, name: str, preserved: tuple[str, ...]
         results = (convention.float_result_register,)
     elif kind:
         results = () if kind == "none" else (convention.return_register,)
-    return Callee(results, kind == "narrow", name in program.narrow, preserved, "setjmp" not in name)
+    return CalledFunction(results, kind == "narrow", name in program.narrow, preserved, "setjmp" not in name)
 
 
 def describe_misaligned_call(callee: str) -> AbiBreach:
@@ -128,7 +128,7 @@ class CallMonitor:
     def _is_called_by_candidate(self) -> bool:
         return self._addresses.is_in_candidate(self._guest.return_address())
 
-    def _on_program_call(self, callee: Callee, address: int) -> None:
+    def _on_program_call(self, callee: CalledFunction, address: int) -> None:
         """A function of the program is entered that only the program has."""
         self.on_call(address)
         is_wanted = callee.has_garbage or (callee.clobbers and self._uninitialised.is_varied)
@@ -148,7 +148,7 @@ class CallMonitor:
     def _read_registers(self, names: tuple[str, ...]) -> dict[str, int]:
         return {name: self._guest.register(name) for name in names}
 
-    def _end_call(self, callee: Callee, preserved: Mapping[str, int]) -> None:
+    def _end_call(self, callee: CalledFunction, preserved: Mapping[str, int]) -> None:
         """Make garbage of what a call leaves undefined; `preserved` are registers with their values before it."""
         guest, is_varied = self._guest, self._uninitialised.is_varied and callee.clobbers
         if is_varied:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import unicorn
 
-from pytest_llmcompiler.emulator.calls import Callee, describe_callee
+from pytest_llmcompiler.emulator.calls import CalledFunction, describe_callee
 from pytest_llmcompiler.emulator.engine_image import NO_GUARD, NO_REGISTER, ImageWriter, encode_replacement
 from pytest_llmcompiler.emulator.own_conventions import OwnConventions
 from pytest_llmcompiler.program.image import ProgramImage
@@ -58,7 +58,7 @@ class _Hook:
     first: int
     last: int | None = None
     registers: tuple[str, ...] = ()
-    callee: Callee | None = None
+    callee: CalledFunction | None = None
     operand: AlignedOperand | None = None
 
 
@@ -66,7 +66,7 @@ def _numbers(program: ProgramImage, names: Iterable[str]) -> list[int]:
     return [program.target.processor.register_number(name) for name in names]
 
 
-def _number_callee(callee: Callee) -> int:
+def _number_callee(callee: CalledFunction) -> int:
     """The facts of a callee as bits, as `engine/calls.c` has them."""
     return callee.is_narrow | callee.has_garbage << 1 | callee.clobbers << 2
 

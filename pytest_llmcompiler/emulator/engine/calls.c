@@ -13,7 +13,7 @@
 #define MAX_REGISTERS 64    /* Of one detour: more than any target has. */
 #define MAX_RESULTS 8       /* Registers of one result: the same. */
 
-/* What is known of a function: see `Callee` in `calls.py`. */
+/* What is known of a function: see `CalledFunction` in `calls.py`. */
 typedef enum { CALLEE_IS_NARROW = 1, CALLEE_HAS_GARBAGE = 2, CALLEE_CLOBBERS = 4 } CalleeBits;
 
 typedef struct {
