@@ -5,11 +5,8 @@ from __future__ import annotations
 import gc
 import json
 import os
-import select
-import shutil
 import signal
 import sys
-import threading
 import traceback
 from typing import IO, Any
 
@@ -139,9 +136,7 @@ def _json_blocks(listing: Listing | None) -> list[list[tuple[int, str]]] | None:
 
 
 def main() -> None:
-    """Serve on standard input and output; whatever else prints goes to standard error. The arguments are the number of
-    the process that asks, with which this one ends, and the folder of its source texts."""
-    end = _end_with(int(sys.argv[1]), sys.argv[2])
+    """Serve on standard input and output; whatever else prints goes to standard error."""
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     gc.collect()
@@ -149,33 +144,5 @@ def main() -> None:
     # Reading a text makes tens of thousands of objects and hardly a circle: Python's 700 cost a tenth of the time.
     gc.set_threshold(20_000, 10, 10)
     serve(sys.stdin.buffer, replies)
-    end.join()  # the pipe has no other end any more: the process that asks ends
-
-
-def _end_with(parent: int, folder: str) -> threading.Thread:
-    """End this process and all that it has started as soon as the process that asks ends, however that ends. Its source
-    texts end with it.
-
-    The end of standard input does not tell in time: it is read between two requests, and a forked child of the process
-    that asks may hold the other end. PR_SET_PDEATHSIG would kill this process alone, and would do so when the *thread*
-    that started it ends. A thread that waits for the end of the process has neither fault.
-    """
-    descriptor = os.pidfd_open(parent)
-    if os.getppid() != parent:  # it had ended before, and its number may be another's
-        _end_group()
-
-    def wait() -> None:
-        poll = select.poll()
-        poll.register(descriptor, select.POLLIN)
-        poll.poll()
-        shutil.rmtree(folder, ignore_errors=True)
-        _end_group()
-
-    thread = threading.Thread(target=wait, name="llmc-end", daemon=True)
-    thread.start()
-    return thread
-
-
-def _end_group() -> None:
-    """End this process, and with it compilers, the engine and all children: they are in its process group."""
-    os.killpg(0, signal.SIGKILL)
+    while True:  # the pipe has no other end any more: the process that asks ends, and this one with it
+        signal.pause()

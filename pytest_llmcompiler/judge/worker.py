@@ -27,10 +27,10 @@ class JudgeWorker:
     """
 
     def __init__(self) -> None:
-        command = build_command("pytest_llmcompiler.judge.server")
+        command = build_command("pytest_llmcompiler.judge.server", folder=choose_folder())
         try:
             self._process = subprocess.Popen(
-                [*command, str(os.getpid()), str(choose_folder())],
+                command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env={**os.environ, **_environment()},

@@ -50,7 +50,9 @@ def _find_candidates(text: str, is_truncated: bool) -> Iterator[TextBlock]:
     """
     yield from _select_lists(find_blocks(text))
     for flag in _FLAG.finditer(text):
-        yield _read_argument(text, flag.end(), flag[1])
+        argument = _read_argument(text, flag.end(), flag[1])
+        if argument.text.strip():
+            yield argument
     yield from _select_lists(_find_quoted(text))
     for level in _LEVEL.finditer(text):
         yield TextBlock(level.start(1), level[1], is_closed=level.end() < len(text) or not is_truncated)

@@ -40,7 +40,7 @@ def run_probe(model: Path = PROBE_MODEL) -> int:
     It is a new process and no fork: llama.cpp may have started threads in this one, which a fork would not have.
     """
     try:
-        command = [*subprocesses.build_command(__name__), str(model)]
+        command = subprocesses.build_command(__name__, [str(model)])
         return subprocess.run(command, capture_output=True, timeout=_TIMEOUT).returncode
     except subprocess.TimeoutExpired:
         return -signal.SIGKILL

@@ -51,7 +51,7 @@ class OwnerProcess:
         configuration = OwnerConfiguration(spec=spec, socket=self.address.socket, settings=settings)
         with self._open_log(log) as errors:
             self._process = subprocess.Popen(
-                build_command("pytest_llmcompiler.model.owner.process"),
+                build_command("pytest_llmcompiler.model.owner.process", folder=self._folder),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,

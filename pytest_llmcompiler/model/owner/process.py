@@ -1,14 +1,12 @@
 """The process that owns the model. Whoever needs answers, in whatever process, asks it.
 
 So a model is loaded once for all of xdist's workers, a crash of llama.cpp ends no session, and the model generates
-answers while pytest does other things. The process ends when its standard input does, that is with its parent.
+answers while pytest does other things. The process ends with its parent (`subprocesses.py`).
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
 import sys
 import threading
 import time
@@ -186,18 +184,9 @@ def _generate(backend: Backend, job_queue: JobQueue) -> None:
         job_queue.fail(ModelError(f"the model's process failed:\n{traceback.format_exc()}"))
 
 
-def _end_with_parent(folder: Path) -> None:
-    """Wait for the end of standard input, then remove the folder of the socket and end the process."""
-    sys.stdin.read()
-    shutil.rmtree(folder, ignore_errors=True)
-    os._exit(0)
-
-
 def main() -> None:
     """Read the configuration from standard input, and print a line once clients can connect."""
     configuration = OwnerConfiguration.from_json(sys.stdin.readline())
     with Listener(configuration.socket, "AF_UNIX", backlog=_BACKLOG) as listener:
-        folder = Path(configuration.socket).parent
-        threading.Thread(target=_end_with_parent, args=(folder,), daemon=True).start()
         print("ready", flush=True)
         ModelOwner(configuration).serve(listener)
