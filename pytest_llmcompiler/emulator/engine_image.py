@@ -76,18 +76,23 @@ SYSTEM_CALL_KINDS = (
     ("lseek", ("lseek",)),
     ("sleep", ("nanosleep", "clock_nanosleep")),
     ("get number", ("getpid", "gettid")),
-    ("socket", ("socket",)),
+    ("refused", ()),  # all that are not named here
     ("exit", ("exit", "exit_group")),
     ("gettimeofday", ("gettimeofday",)),
     ("arch_prctl", ("arch_prctl",)),
     ("time", ("time",)),
     ("set_tid_address", ("set_tid_address",)),
     ("clock_gettime", ("clock_gettime",)),
-    ("path", ("path", "open", "openat", "access", "faccessat", "stat", "newfstatat")),
+    ("open", ("open",)),
+    ("openat", ("openat",)),
+    ("path", ("path", "access", "faccessat", "stat", "newfstatat")),
     ("file", ("file", "fstat")),
-    ("unknown", ("ioctl",)),
+    ("fcntl", ("fcntl",)),
+    ("ioctl", ("ioctl",)),
+    ("query", ("query",)),
 )
 """The kinds of system calls, in the order of `SystemCallKind` in `engine.h`, with the names that the processor has."""
+_REFUSED = [kind for kind, _ in SYSTEM_CALL_KINDS].index("refused")
 
 
 class ImageWriter:
@@ -200,7 +205,7 @@ def _write_system_calls(writer: ImageWriter, machine: Machine) -> None:
     writer.u32(len(processor.system_call_names))
     for number, name in processor.system_call_names.items():
         writer.u64(number)
-        writer.u32(kinds.get(name, 0))
+        writer.u32(kinds.get(name, _REFUSED))
 
 
 def encode_replacement(program: ProgramImage, original: Symbol, target: int) -> bytes:

@@ -6,11 +6,12 @@ import posixpath
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-_EBADF, _ENOENT, _EINVAL, _EMFILE, _EROFS = 9, 2, 22, 24, 30
+_EBADF, _ENOENT, _EINVAL, _EMFILE = 9, 2, 22, 24
+EROFS = 30
 _FIRST, _MOST = 3, 64
 """The first descriptor behind those of the standard streams, and how many files may be open."""
-_ACCESS_MODE, _CREATE = 0o3, 0o100
-"""O_ACCMODE and O_CREAT, the same on all architectures of Linux that there are targets for."""
+_ACCESS_MODE, _CREATE, _TRUNCATE = 0o3, 0o100, 0o1000
+"""O_ACCMODE, O_CREAT and O_TRUNC, the same on all architectures of Linux that there are targets for."""
 _REGULAR_FILE = 0o100444
 """The mode of a regular file that everybody may read."""
 _MODE_OFFSETS = {"rax": 24, "x0": 16}
@@ -46,8 +47,8 @@ class GuestFiles:
 
     def open(self, name: str, flags: int) -> int:
         """The descriptor of a file."""
-        if flags & (_ACCESS_MODE | _CREATE):
-            return -_EROFS
+        if flags & (_ACCESS_MODE | _CREATE | _TRUNCATE):
+            return -EROFS
         data = self._files.get(_normalise(name))
         if data is None:
             return -_ENOENT

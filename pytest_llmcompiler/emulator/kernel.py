@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 import unicorn
 
 from pytest_llmcompiler.emulator.environment import standard_input
-from pytest_llmcompiler.emulator.guest_files import GuestFiles
+from pytest_llmcompiler.emulator.guest_files import EROFS, GuestFiles
 from pytest_llmcompiler.errors import LLMCompilerError
 from pytest_llmcompiler.targets.processor import Processor
 
@@ -34,6 +34,23 @@ _MAX_VECTORS = 1024
 _MAX_NAME_BYTES = 4096
 """Bytes of the name of a file (Linux's PATH_MAX)."""
 _ARCH_SET_FS = 0x1002
+REFUSED_CALLS = 3
+"""The number in `Kernel.output`, beside descriptors, of the text about system calls that a real kernel would have
+carried out, and others would see: one line each. Nothing can be written to a descriptor of this number."""
+_MOST_REFUSED_BYTES = 4096
+"""The longest such text."""
+_REFUSALS = {
+    **dict.fromkeys(
+        ("rename", "mkdir", "rmdir", "creat", "link", "unlink", "symlink", "chmod", "chown", "mkdirat", "unlinkat",
+         "renameat", "renameat2", "truncate", "chdir", "symlinkat", "linkat", "fchmodat", "fchownat"), -_ENOENT),
+    **dict.fromkeys(("pwrite64", "ftruncate", "fchmod"), -_EBADF),
+    "socket": -_EAFNOSUPPORT,
+}  # fmt: skip
+"""What those calls return of which this is known; all others return -ENOSYS."""
+_TERMINAL_QUERIES = (0x5401, 0x5413)
+"""The requests of ioctl that the C library makes: TCGETS and TIOCGWINSZ, whether a descriptor is a terminal."""
+_DESCRIPTOR_QUERIES = (1, 2, 3)
+"""The commands of fcntl that change nothing that others see: F_GETFD, F_SETFD, F_GETFL."""
 _U32, _U64 = (1 << 32) - 1, (1 << 64) - 1
 SIGNAL_CODE = 256
 """What is added to the number of a signal that ends the program: exit codes are below it."""
@@ -112,21 +129,20 @@ class Kernel:
         self._result_register = processor.register_number(result_register)
         self._set_thread_pointer = processor.set_thread_pointer
         self.output: dict[int, bytearray] = {}
-        """What the run has written to each file descriptor."""
+        """What the run has written to each file descriptor; under `REFUSED_CALLS`, the calls that it was refused."""
         self.input, self.input_position = b"", 0
         """The text of standard input, and how many bytes of it have been read."""
         self._files = GuestFiles(result_register)
         self._handlers: dict[str, Callable[[int, int, int], int]] = {
             "read": self._read,
             "write": self._write,
-            "close": lambda descriptor, *_: 0 if descriptor < 3 else self._files.close(descriptor),
+            "close": self._close,
             "lseek": self._seek,
-            "ioctl": lambda *_: -_ENOSYS,  # standard output is no terminal
+            "ioctl": self._control,
             "readv": self._read_vector,
             "writev": self._write_vector,
             "nanosleep": lambda *_: 0,
             "getpid": self._get_process_number,
-            "socket": lambda *_: -_EAFNOSUPPORT,
             "exit": self._exit,
             "futex": self._wait,
             "gettimeofday": lambda address, *_: self._store_time(address, 1000),
@@ -149,9 +165,10 @@ class Kernel:
             "stat": lambda name, address, _: self._describe_named(name, address),
             "newfstatat": lambda _, name, address: self._describe_named(name, address),
             "fstat": self._describe_open,
-            "path": lambda *_: -_ENOENT,  # all others that name a file: rename, unlink, readlink, …
-            # all others that work on the descriptor of an open file: pread, fcntl, fsync, ftruncate, …
-            "file": lambda *_: -_EBADF,
+            "path": lambda *_: -_ENOENT,  # all others that ask about a file by its name: readlink, getcwd, …
+            "file": lambda *_: -_EBADF,  # all others that use the descriptor of an open file: pread, fsync, …
+            "fcntl": self._control_descriptor,
+            "query": lambda *_: -_ENOSYS,
         }
         self.reset(0)
 
@@ -179,19 +196,39 @@ class Kernel:
         if self.call_count > MAX_SYSTEM_CALLS:
             raise GuestLimitError(f"more than {MAX_SYSTEM_CALLS} system calls")
         number, *args = (self._uc.reg_read(register) for register in self._call_registers)
-        handler = self._handlers.get(self._names.get(number, ""))
+        name = self._names.get(number, f"system call {number}")
+        handler = self._handlers.get(name)
         try:
-            result = handler(*args) if handler else -_ENOSYS
+            result = handler(*args) if handler else self._refuse(name, _REFUSALS.get(name, -_ENOSYS))
         except unicorn.UcError:
             result = -_EFAULT
         self._uc.reg_write(self._result_register, result & _U64)
+
+    def _refuse(self, call: str, result: int) -> int:
+        """Note a call that would have had an effect for others, and return the result that the program gets."""
+        text = self.output.setdefault(REFUSED_CALLS, bytearray())
+        text += f"{call}\n".encode("utf-8", "backslashreplace")[: _MOST_REFUSED_BYTES - len(text)]
+        return result
+
+    def _close(self, descriptor: int, _: int, __: int) -> int:
+        return self._refuse(f"close({descriptor})", 0) if descriptor < 3 else self._files.close(descriptor)
+
+    def _control(self, descriptor: int, request: int, _: int) -> int:
+        """Standard output is no terminal."""
+        is_query = request & _U32 in _TERMINAL_QUERIES
+        return -_ENOSYS if is_query else self._refuse(f"ioctl({descriptor}, {request:#x})", -_ENOSYS)
+
+    def _control_descriptor(self, descriptor: int, command: int, _: int) -> int:
+        is_query = command in _DESCRIPTOR_QUERIES
+        return -_EBADF if is_query else self._refuse(f"fcntl({descriptor}, {command})", -_EBADF)
 
     def _wait(self, _: int, __: int, ___: int) -> int:
         raise GuestTrapError("a wait for a lock that no other thread can release")
 
     def _write(self, descriptor: int, address: int, size: int) -> int:
         if descriptor not in (1, 2):
-            return -_EBADF
+            # On a terminal standard input can be written to.
+            return -_EBADF if descriptor else self._refuse("write(0)", -_EBADF)
         data = self.output.setdefault(descriptor, bytearray())
         if size > OUTPUT_LIMIT - len(data):
             raise GuestTrapError(TOO_MUCH_OUTPUT)
@@ -233,7 +270,9 @@ class Kernel:
         return self._files.seek(descriptor, offset - (1 << 64) * (offset >> 63), origin)
 
     def _open(self, name: int, flags: int) -> int:
-        return self._files.open(self._read_name(name), flags)
+        text = self._read_name(name)
+        result = self._files.open(text, flags)
+        return self._refuse(f'open("{text}") for writing', result) if result == -EROFS else result
 
     def _describe_named(self, name: int, address: int) -> int:
         text = self._read_name(name)
@@ -276,7 +315,7 @@ class Kernel:
         if signal > _SIGNALS:
             return -_EINVAL
         if not is_meant:
-            return -_ESRCH
+            return self._refuse("kill", -_ESRCH) if signal else -_ESRCH
         handler = int.from_bytes(self._signal_actions.get(signal, b"")[:8], "little")
         if signal == 0 or handler == _IGNORE or (handler == _DEFAULT and signal in _UNHEEDED):
             return 0

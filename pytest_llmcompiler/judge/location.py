@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from pytest_llmcompiler.emulator.kernel import REFUSED_CALLS
 from pytest_llmcompiler.values.c_types import Type
 from pytest_llmcompiler.values.layout import PAGE, Layout, format_path
 
@@ -125,7 +126,7 @@ class CallNumber:
 
 @dataclass(frozen=True)
 class OutputStream:
-    """What the run writes to a file descriptor, 1 or 2, from a byte on."""
+    """What the run writes to a file descriptor, 1 or 2, from a byte on; or the text of its refused calls."""
 
     descriptor: int
     offset: int = 0
@@ -133,7 +134,7 @@ class OutputStream:
 
 @dataclass(frozen=True)
 class OutputLine:
-    """A line that a program writes to a file descriptor, 1 or 2, counted from 1."""
+    """A line that a program writes to a file descriptor, 1 or 2, counted from 1; or of its refused calls."""
 
     descriptor: int
     line: int
@@ -207,7 +208,7 @@ _FIXED_TEXTS: dict[type, str] = {
     RunEnding: "ends with",
     Stack: "the stack",
 }
-_STREAMS = {0: "stdin", 1: "stdout", 2: "stderr"}
+_STREAMS = {0: "stdin", 1: "stdout", 2: "stderr", REFUSED_CALLS: "system calls"}
 
 
 def locate_address(address: int, layout: Layout | None) -> AccessedAddress:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from pytest_llmcompiler.emulator.kernel import SIGNAL_CODE
+from pytest_llmcompiler.emulator.kernel import REFUSED_CALLS, SIGNAL_CODE
 from pytest_llmcompiler.emulator.machine import Machine
 from pytest_llmcompiler.emulator.observation import ENDINGS, Observation
 from pytest_llmcompiler.judge.compare import format_ending
@@ -23,8 +23,8 @@ _LONG_RUN_BYTES, _PER_LATER_BYTE = 1_000_000, 4
 byte above: 16 for each instruction, so that a hang does not take minutes."""
 _BYTES_BEFORE, _BYTES_SHOWN = 16, 48
 """Bytes of output that are shown before the first difference, and in all: together they fit a line."""
-COMPARED_OUTPUTS = (1, 2)
-"""The file descriptors of standard output and standard error."""
+COMPARED_OUTPUTS = (1, 2, REFUSED_CALLS)
+"""The file descriptors of standard output and standard error, and what stands for system calls with another effect."""
 
 
 @dataclass(frozen=True)

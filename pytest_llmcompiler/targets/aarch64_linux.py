@@ -169,11 +169,18 @@ _SYSCALLS = {
     115: "clock_nanosleep", 129: "kill", 130: "tkill", 131: "tgkill", 134: "rt_sigaction", 169: "gettimeofday",
     172: "getpid", 178: "gettid", 198: "socket", 278: "getrandom", 48: "faccessat", 56: "openat", 79: "newfstatat",
     80: "fstat", 439: "faccessat",
-    **dict.fromkeys((33, 34, 35, 36, 37, 38, 45, 49, 53, 54, 78, 88, 276, 291, 437), "path"),
-    **dict.fromkeys((25, 32, 46, 47, 50, 52, 55, 61, 67, 68, 82, 83), "file"),
+    23: "dup", 24: "dup3", 25: "fcntl", 34: "mkdirat", 35: "unlinkat", 36: "symlinkat", 37: "linkat", 38: "renameat",
+    45: "truncate", 46: "ftruncate", 49: "chdir", 52: "fchmod", 53: "fchmodat", 54: "fchownat", 59: "pipe2",
+    68: "pwrite64", 103: "setitimer", 117: "ptrace", 157: "setsid", 220: "clone", 221: "execve", 276: "renameat2",
+    435: "clone3",
+    **dict.fromkeys((17, 78, 291), "path"),
+    **dict.fromkeys((32, 50, 61, 67, 82, 83), "file"),
+    **dict.fromkeys(
+        (72, 73, 99, 102, 114, 120, 122, 123, 132, 135, 139, 141, 153, 155, 156, 160, 163, 165, 166, 173, 174, 175, 176,
+         177, 179, 214, 215, 216, 222, 226, 227, 233, 283, 293), "query"),
 }  # fmt: skip
-"""Linux's generic numbers, which newer architectures share. `path` and `file` stand for all other calls that name a
-file or use a descriptor."""
+"""Linux's generic numbers, which newer architectures share. `path` and `file` stand for other calls that ask about the
+name of a file or use a descriptor, `query` for those that change nothing that others see."""
 
 
 _NEGATIVE_ZERO, _CARRY_OVERFLOW = 0xC0000000, 0x30000000

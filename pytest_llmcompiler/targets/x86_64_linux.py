@@ -190,17 +190,25 @@ _JUMP_TARGET = re.compile(r"0x[0-9a-f]+$")
 
 
 _SYSCALLS = {
-    0: "read", 1: "write", 3: "close", 8: "lseek", 13: "rt_sigaction", 16: "ioctl", 19: "readv", 20: "writev",
+    0: "read", 1: "write", 3: "close", 8: "lseek", 13: "rt_sigaction", 19: "readv", 20: "writev",
     35: "nanosleep", 39: "getpid", 41: "socket", 60: "exit", 62: "kill", 96: "gettimeofday", 158: "arch_prctl",
     186: "gettid", 200: "tkill", 201: "time", 202: "futex", 218: "set_tid_address", 228: "clock_gettime",
     230: "clock_nanosleep", 231: "exit_group", 234: "tgkill", 318: "getrandom",
     2: "open", 4: "stat", 5: "fstat", 6: "stat", 21: "access", 257: "openat", 262: "newfstatat",
     269: "faccessat", 439: "faccessat",
-    **dict.fromkeys((76, 79, 80, 82, 83, 84, 85, 86, 87, 88, 89, 90, 92, 258, 263, 264, 267, 332), "path"),
-    **dict.fromkeys((17, 18, 72, 73, 74, 75, 77, 78, 81, 91, 217), "file"),
+    16: "ioctl", 18: "pwrite64", 57: "fork", 58: "vfork", 56: "clone", 59: "execve", 72: "fcntl", 76: "truncate",
+    77: "ftruncate", 80: "chdir", 82: "rename", 83: "mkdir", 84: "rmdir", 85: "creat", 86: "link", 87: "unlink",
+    88: "symlink", 90: "chmod", 91: "fchmod", 92: "chown", 258: "mkdirat", 263: "unlinkat", 264: "renameat",
+    32: "dup", 33: "dup2", 292: "dup3", 37: "alarm", 38: "setitimer", 22: "pipe", 293: "pipe2", 435: "clone3",
+    101: "ptrace", 112: "setsid", 316: "renameat2",
+    **dict.fromkeys((79, 89, 267, 332), "path"),
+    **dict.fromkeys((17, 73, 74, 75, 81, 217), "file"),
+    **dict.fromkeys(
+        (7, 9, 10, 11, 12, 14, 15, 24, 25, 26, 28, 36, 63, 95, 97, 98, 99, 100, 102, 104, 107, 108, 110, 111, 121, 124,
+         131, 140, 145, 204, 229, 271, 273, 324, 334), "query"),
 }  # fmt: skip
-"""The system calls that musl makes. `path` and `file` stand for all other calls that name a file or
-use a descriptor."""
+"""Linux's system calls. `path` and `file` stand for other calls that ask about the name of a file or use a descriptor,
+`query` for those that change nothing that others see."""
 
 
 class X86(Processor):

@@ -244,6 +244,48 @@ def test_an_answer_brings_all_of_its_own(tmp_path: Path) -> None:
     assert check(ECHO, "main", compile_text(tmp_path, answer, "gcc", "-O2", "-fno-builtin"), examples=20).passed
 
 
+EFFECTS = {
+    "fork() ? 0 : 0": '"fork',
+    'dprintf(0, "x")': '"write(0)',
+    '(void)fopen("made", "w")': r'"open(\"made\") for writing',
+    'unlink("a")': '"unlink',
+    "close(1)": '"close(1)',
+    "dup2(1, 0)": '"dup2',
+    "socket(1, 1, 0)": '"socket',
+    "kill(1, 9)": '"kill',
+    'execl("/bin/true", "true", (char *)0)': '"execve',
+    "syscall(999)": '"system call 999',
+}
+"""What an answer does beside its work, and what is said of it."""
+
+
+def echo_with(effect: str) -> str:
+    """A program that echoes, and then has an effect that standard output does not show."""
+    headers = ("sys/socket.h", "signal.h", "unistd.h")
+    heading = "#define _GNU_SOURCE\n" + "".join(f"#include <{name}>\n" for name in headers)
+    return heading + ECHO.replace("// LLMC: program", "").replace("return 0;", f"{effect};\n    return 0;")
+
+
+def test_effects_that_the_reference_has_not_are_a_mismatch(tmp_path: Path) -> None:
+    path = tmp_path / "echo.c"
+    path.write_text(ECHO)
+    for effect, name in EFFECTS.items():
+        verdict = check_file(path, "main", compile_text(tmp_path, echo_with(effect)), examples=5, explain=False)
+        assert verdict.kind == "mismatch", (effect, verdict)
+        assert f"system calls line 1: expected no line, observed {name}" in verdict.message, (effect, verdict)
+
+
+@pytest.mark.parametrize("effect", ['(void)fopen("made", "w")', "close(1)", "socket(1, 1, 0)"])
+def test_effects_of_the_reference_itself_are_expected(effect: str, tmp_path: Path) -> None:
+    source = "// LLMC: program\n" + echo_with(effect)
+    path = tmp_path / "echo.c"
+    path.write_text(source)
+    answer = compile_text(tmp_path, source)
+    assert check_file(path, "main", answer, examples=EXAMPLES).kind == "pass"
+    without = check_file(path, "main", compile_text(tmp_path, echo_with("(void)0")), examples=EXAMPLES)
+    assert without.kind == "mismatch", without
+
+
 def test_the_references_functions_are_not_there(tmp_path: Path) -> None:
     source = ECHO.replace("int main", "static int next(void) { return getchar(); }\nint main").replace(
         "= getchar", "= next"

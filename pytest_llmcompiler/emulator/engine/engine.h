@@ -259,11 +259,15 @@ typedef enum {
 typedef enum {
     SYSTEM_CALL_LEAVE,
     SYSTEM_CALL_READ, SYSTEM_CALL_WRITE, SYSTEM_CALL_READV, SYSTEM_CALL_WRITEV, SYSTEM_CALL_CLOSE, SYSTEM_CALL_LSEEK,
-    SYSTEM_CALL_SLEEP, SYSTEM_CALL_GET_NUMBER, SYSTEM_CALL_SOCKET, SYSTEM_CALL_EXIT, SYSTEM_CALL_GETTIMEOFDAY,
+    SYSTEM_CALL_SLEEP, SYSTEM_CALL_GET_NUMBER,
+    SYSTEM_CALL_REFUSED, /* All that others would see, and that are done by no run. */
+    SYSTEM_CALL_EXIT, SYSTEM_CALL_GETTIMEOFDAY,
     SYSTEM_CALL_ARCH_PRCTL, SYSTEM_CALL_TIME, SYSTEM_CALL_SET_TID_ADDRESS, SYSTEM_CALL_CLOCK_GETTIME,
-    SYSTEM_CALL_PATH, /* All that name a file. */
-    SYSTEM_CALL_FILE, /* All that work on the descriptor of an open file. */
-    SYSTEM_CALL_UNKNOWN
+    SYSTEM_CALL_OPEN, SYSTEM_CALL_OPENAT,
+    SYSTEM_CALL_PATH, /* All others that ask about a file by its name. */
+    SYSTEM_CALL_FILE, /* All others that use the descriptor of an open file. */
+    SYSTEM_CALL_FCNTL, SYSTEM_CALL_IOCTL,
+    SYSTEM_CALL_QUERY /* All that change nothing that others see. */
 } SystemCallKind;
 
 typedef struct {
