@@ -1,4 +1,8 @@
-"""C source texts as files: the compiler reads files, and judge processes keep them."""
+"""C source texts as files: the compiler reads files, and judge processes keep them.
+
+A server gets new ones for as long as it runs. So a file is removed that nobody has asked for long, and is written anew
+where somebody does.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +15,22 @@ import shutil
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 _LOCK = threading.Lock()
+_KEPT_SECONDS = 3600.0
+"""How long a file is kept that nobody asks for: far longer than any request waits that needs it."""
+_SWEEP_SECONDS = 60.0
+"""How often it is looked for such files."""
+_ASKED: dict[Path, float] = {}
+"""When each file was asked for last, the one that was asked for longest ago first."""
+_SWEPT = [0.0]
 
 
 def write_source(source: str) -> Path:
-    """The file of a C source text; the same text is one file. The files end with this process."""
+    """The file of a C source text; the same text is one file. The files end with this process, or an hour after they
+    were asked for."""
     data = source.encode("utf-8", "replace")
     folder = choose_folder()
     path = folder / f"{hashlib.sha256(data).hexdigest()}.c"
@@ -27,7 +40,23 @@ def write_source(source: str) -> Path:
                 folder.mkdir(mode=0o700)
                 _remove_at_exit(folder)
             path.write_bytes(data)
+        now = time.monotonic()
+        _ASKED.pop(path, None)
+        _ASKED[path] = now
+        _remove_forgotten(now)
     return path
+
+
+def _remove_forgotten(now: float) -> None:
+    """Remove the files that nobody has asked for."""
+    if now < _SWEPT[0] + _SWEEP_SECONDS:
+        return
+    _SWEPT[0] = now
+    for path, asked in list(_ASKED.items()):
+        if now < asked + _KEPT_SECONDS:
+            return
+        del _ASKED[path]
+        path.unlink(missing_ok=True)
 
 
 def choose_folder() -> Path:
@@ -56,6 +85,7 @@ def _remove_folder(folder: Path, owner: int) -> None:
 def _renew_lock() -> None:
     global _LOCK
     _LOCK = threading.Lock()
+    _ASKED.clear()  # the files are the parent's
 
 
 os.register_at_fork(after_in_child=_renew_lock)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ import pytest
 from http_service import RIGHT, SECONDS, TWICE, WRONG, RunningServer, fresh_samples, list_children, sample, serve, start
 
 from pytest_llmcompiler.emulator.native.support import find_native_level, find_problem
+from pytest_llmcompiler.service.http.limits import ServiceLimits
 
 
 def refusal_to_start(*arguments: str, token: str = "") -> str:
@@ -144,12 +146,32 @@ def test_a_second_signal_waits_for_nobody() -> None:
 
 def test_a_client_that_never_ends_its_body_holds_up_no_end() -> None:
     with serve() as server, socket.create_connection(("127.0.0.1", server.port)) as connection:
-        head = b"POST /judge HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+        head = (
+            b"POST /judge HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+        )
         connection.sendall(head)
         time.sleep(0.2)
         begin = time.monotonic()
         assert server.end() == 0
         assert time.monotonic() - begin < 20
+
+
+def test_requests_under_another_name_and_too_many_connections() -> None:
+    """Without a token a server answers to its machine's own names alone: a browser asks by the name of the page."""
+    with serve() as server:
+        for name in ("localhost", f"127.0.0.1:{server.port}", "[::1]:80"):
+            assert server.ask("GET", "/health", None, {"Host": name}).status == 200
+        for name in ("example.org", f"example.org:{server.port}", "localhost.example.org", "192.0.2.1", ""):
+            reply = server.ask("GET", "/health", None, {"Host": name})
+            assert (reply.status, reply.json()["reason"]) == (421, "host")
+        with contextlib.ExitStack() as stack:
+            address = "127.0.0.1", server.port
+            for _ in range(ServiceLimits.connections):
+                stack.enter_context(socket.create_connection(address, timeout=20))
+            extra = stack.enter_context(socket.create_connection(address, timeout=20))
+            with contextlib.suppress(ConnectionError):
+                assert extra.recv(1) == b""
+        server.wait_for("llmc_queue_samples", 0)  # the places are free again
 
 
 # -- killed judge processes

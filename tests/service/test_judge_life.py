@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from processes import list_group
 
+from pytest_llmcompiler.judge import source_texts
+
 BEGIN = """
 import itertools, multiprocessing, os, signal, sys, threading, time
 from pytest_llmcompiler import Judge, Sample
@@ -87,6 +89,16 @@ def test_nothing_is_left_where_the_parent_is_killed(work: str) -> None:
         process.wait()
         assert find_left(pids, _SECONDS) == []
         assert not Path(folder).exists()
+
+
+def test_source_texts_that_nobody_asks_for_are_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source_texts, "_KEPT_SECONDS", 0.05)
+    monkeypatch.setattr(source_texts, "_SWEEP_SECONDS", 0.0)
+    first = source_texts.write_source("int first;")
+    time.sleep(0.1)
+    second = source_texts.write_source("int second;")
+    assert second.exists() and not first.exists()
+    assert source_texts.write_source("int first;") == first and first.read_text() == "int first;"
 
 
 def test_a_thread_that_ends_takes_no_process_with_it() -> None:

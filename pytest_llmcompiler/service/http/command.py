@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import ctypes
-import ipaddress
 import os
 import shutil
 import signal
@@ -21,7 +20,9 @@ from typing import Any
 from pytest_llmcompiler.errors import SettingError
 from pytest_llmcompiler.service.http.app import JudgeApplication
 from pytest_llmcompiler.service.http.confinement import confine
+from pytest_llmcompiler.service.http.connections import build_protocol
 from pytest_llmcompiler.service.http.faces import Face
+from pytest_llmcompiler.service.http.gate import is_loopback
 from pytest_llmcompiler.service.http.limits import ServiceLimits
 from pytest_llmcompiler.service.judge import Judge
 
@@ -101,6 +102,7 @@ class _RunningServer:
         self._server = uvicorn.Server(
             uvicorn.Config(
                 self._application.gate,
+                http=build_protocol(limits),
                 lifespan="on",
                 access_log=False,
                 log_level="warning",
@@ -150,7 +152,7 @@ def _read_token(settings: ServerSettings) -> str | None:
         token, origin = os.environ.get(TOKEN_VARIABLE), TOKEN_VARIABLE
     _forget_variable()
     if token is None:
-        if not _is_loopback(settings.host):
+        if not is_loopback(settings.host):
             raise SettingError(
                 f"a server at {settings.host} can be reached from other machines, so it needs a token: "
                 f"--token-file FILE, or the variable {TOKEN_VARIABLE}"
@@ -169,15 +171,6 @@ def _forget_variable() -> None:
     if address:
         ctypes.memset(address, 0, len(ctypes.string_at(address)))
     os.environ.pop(TOKEN_VARIABLE, None)
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _listen(settings: ServerSettings) -> socket.socket:

@@ -1,9 +1,12 @@
-"""What every request passes: the token, the end of the server, the count in the metrics, the answer to a refusal."""
+"""What every request passes: the token or the name of the server, the end of the server, the count in the metrics, the
+answer to a refusal."""
 
 from __future__ import annotations
 
 import base64
 import hmac
+import ipaddress
+import re
 import time
 from collections.abc import Awaitable, Callable, Collection
 
@@ -56,12 +59,31 @@ class Gate:
             self._metrics.note_request(path, status or _CLIENT_GONE, time.monotonic() - start)
 
     def _check_token(self, scope: Scope) -> None:
-        """Raises RefusalError for a request without the token."""
-        if self._token is None or scope["path"] in OPEN_PATHS:
+        """Raises RefusalError for a request without the token; where there is none, for one to another server's name.
+
+        A page in a browser can have its own name lead to this machine (DNS rebinding), and then ask what it likes. It
+        asks by that name.
+        """
+        if self._token is None:
+            host = find_header(scope, "host")
+            if host is not None and not is_loopback(re.sub(r":\d*$", "", host.strip())):
+                raise RefusalError(421, "host", "a server without a token answers to localhost alone")
+            return
+        if scope["path"] in OPEN_PATHS:
             return
         token = _read_credentials(find_header(scope, "authorization") or "")
         if not hmac.compare_digest(token, self._token):
             raise RefusalError(401, "token", "the token is missing or wrong: Authorization: Bearer TOKEN")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or an address, which may have brackets, is that of the machine itself, to itself."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.removeprefix("[").removesuffix("]")).is_loopback
+    except ValueError:
+        return False
 
 
 def _read_credentials(header: str) -> bytes:

@@ -17,8 +17,10 @@ class ServiceLimits:
     """The most samples of one request."""
     queue: int = 8192
     """The most samples of all requests that wait for a verdict at one time."""
+    connections: int = 512
+    """The most connections at one time. One more is closed at once."""
     body_seconds: float = 60.0
-    """Seconds that a client has to send a body."""
+    """Seconds that a client has to send a body, and from the connection on to send a request."""
     send_seconds: float = 30.0
     """Seconds that a client has, at the end of the server, to read an answer that is ready."""
 
