@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pytest_llmcompiler.errors import AssemblyError, ChildLostError, LinkError, UnsupportedError
+from pytest_llmcompiler.errors import AssemblyError, LinkError, UnsupportedError
 from pytest_llmcompiler.judge.failure import quote_line
 from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.targets.code import AssembledCode
 
 
 def assemble_or_judge(assemble: Callable[[str], AssembledCode], function: str, text: str) -> AssembledCode | Verdict:
-    """The code of a text for a function, or the verdict on a text that gives no code for it."""
+    """The code of a text for a function, or the verdict on a text that gives no code for it.
+
+    Raises ChildLostError where the machine did not let a process finish.
+    """
     try:
         candidate = assemble(text)
-    except (UnsupportedError, ChildLostError) as error:
+    except UnsupportedError as error:
         return Verdict("inconclusive", str(error))
     except AssemblyError as error:
         place = f"line {error.line}, column {error.column}: " if error.line else ""

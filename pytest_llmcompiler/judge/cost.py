@@ -57,7 +57,7 @@ class PassingRun(NamedTuple):
 
 class CostMeter:
     """Measures the candidates for one function that pass. `run` runs a text; it returns None where that does not
-    pass."""
+    pass, and raises ChildLostError."""
 
     def __init__(self, suite: Suite, assembler: AssemblerName, run: Callable[[str], PassingRun | None]) -> None:
         self._suite, self._assembler, self._run = suite, assembler, run
@@ -79,8 +79,9 @@ class CostMeter:
         pass."""
         costs: dict[str, CostCounts | None] = {}
         for level, text in compile_levels(self._suite.under_test.reference, self._suite.under_test.function):
-            passing = self._run(text)
-            costs[level] = self._measure(passing) if passing else None
+            with suppress(ChildLostError):
+                passing = self._run(text)
+                costs[level] = self._measure(passing) if passing else None
         return {level: cost for level, cost in costs.items() if cost}
 
     def _measure(self, passing: PassingRun) -> CostCounts | None:

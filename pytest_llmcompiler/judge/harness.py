@@ -137,7 +137,7 @@ class Harness:
         """The code of a candidate, block by block; None where it does not assemble, or is too long for a listing."""
         try:
             candidate = self._under_test.assemble_candidate(assembly, self._settings.assembler)
-        except (UnsupportedError, AssemblyError, LinkError):
+        except (UnsupportedError, AssemblyError, LinkError, ChildLostError):
             return None
         names = {address: name for name, address in self.reference.golden.addresses.items()}
         return list_code(candidate, names, self.reference.target.processor)
@@ -155,15 +155,17 @@ class Harness:
         return self._suite.find_unjudgeable_reason()
 
     def _judge(self, assembly: str, taught: Sequence[Lead], *, explain: bool, capture: bool) -> ReproducibleVerdict:
+        detail: dict[str, Any] = {}
         try:
-            return self._judge_undisturbed(assembly, taught, explain=explain, capture=capture)
+            return self._judge_undisturbed(assembly, taught, detail, explain=explain, capture=capture)
         except ChildLostError as error:
-            return ReproducibleVerdict(Verdict("inconclusive", str(error)))
+            return ReproducibleVerdict(Verdict("inconclusive", str(error), detail=detail))
 
     def _judge_undisturbed(
-        self, assembly: str, taught: Sequence[Lead], *, explain: bool, capture: bool
+        self, assembly: str, taught: Sequence[Lead], detail: dict[str, Any], *, explain: bool, capture: bool
     ) -> ReproducibleVerdict:
-        """Judge as `judge` does. Raises ChildLostError where the machine did not let a process finish."""
+        """Judge as `judge` does, and fill in the `detail` as it becomes known. Raises ChildLostError where the machine
+        did not let a process finish."""
         reason = self.find_unjudgeable_reason()
         if reason:
             return ReproducibleVerdict(Verdict("inconclusive", reason))
@@ -174,7 +176,7 @@ class Harness:
             natively = self._under_test.runs_natively(candidate)
             request = self._look.build_request(candidate, taught)
             result = None if natively else self._run_engine(candidate, request)
-            detail = {"assembler": candidate.assembler, "fallback": candidate.fallback_reason, **self._suite.counts()}
+            detail |= {"assembler": candidate.assembler, "fallback": candidate.fallback_reason, **self._suite.counts()}
             detail |= {"native": True} if natively else {}
             differential = DifferentialRun(self._suite, candidate, assembly)
             settled = result is not None and is_settled(result)
@@ -414,7 +416,7 @@ class Harness:
         shown: ShownRun | None = None,
     ) -> ReproducibleVerdict:
         """Run what the engine left of a candidate, and explain its first failure, in processes of their own, where what
-        is `shown` of it is not enough."""
+        is `shown` of it is not enough. Raises ChildLostError."""
         try:
             explained = self._explain_shown(shown, engine) if shown else None
             explained = explained or self._run_isolated(differential, engine, explain=explain, capture=capture)
@@ -422,8 +424,6 @@ class Harness:
                 # The engine looks at all bits of an address; the emulator alone takes the upper 12 for zeros.
                 shown = self._open_shown(differential)
                 explained = self._explain_shown(shown, engine) if shown else None
-        except ChildLostError as error:
-            return ReproducibleVerdict(Verdict("inconclusive", str(error), detail=detail))
         except (ChildDiedError, ChildTimeoutError) as error:
             return ReproducibleVerdict(Verdict("inconclusive", f"the emulator gave up on it: {error}", detail=detail))
         if explained is None:

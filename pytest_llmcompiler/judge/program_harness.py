@@ -64,18 +64,25 @@ class ProgramHarness:
 
         Without `explain`, no smaller input is searched for. `taught` is of no use here: it names inputs of functions.
         """
+        detail: dict[str, Any] = {}
+        try:
+            return self._judge(assembly, detail, explain=explain)
+        except ChildLostError as error:
+            return Verdict("inconclusive", str(error), detail=detail)
+
+    def _judge(self, assembly: str, detail: dict[str, Any], *, explain: bool) -> Verdict:
+        """Judge as `judge` does, and fill in the `detail` as it becomes known. Raises ChildLostError where the machine
+        did not let a process finish."""
         reason = self.find_unjudgeable_reason()
         if reason:
             return Verdict("inconclusive", reason)
         candidate = self._assemble(assembly)
         if isinstance(candidate, Verdict):
             return candidate
-        detail = {"assembler": candidate.assembler, "fallback": candidate.fallback_reason, **self.suite.counts}
+        detail |= {"assembler": candidate.assembler, "fallback": candidate.fallback_reason, **self.suite.counts}
         run = ProgramDifferentialRun(self.suite, candidate, assembly)
         try:
             explained, instructions = self._run(run, explain=explain)
-        except ChildLostError as error:
-            return Verdict("inconclusive", str(error), detail=detail)
         except (ChildDiedError, ChildTimeoutError) as error:
             return Verdict("inconclusive", f"the emulator gave up on it: {error}", detail=detail)
         if explained is None:
@@ -137,7 +144,10 @@ class ProgramHarness:
 
     def listing(self, assembly: str) -> Listing | None:
         """The code of a candidate, block by block; None where it does not assemble, or is too long for a listing."""
-        candidate = self._assemble(assembly)
+        try:
+            candidate = self._assemble(assembly)
+        except ChildLostError:
+            return None
         if isinstance(candidate, Verdict):
             return None
         names = {address: name for name, address in self.under_test.host.addresses.items()}
@@ -176,10 +186,10 @@ class ProgramHarness:
     def _measure_references(self) -> dict[str, CostCounts]:
         costs: dict[str, CostCounts] = {}
         for level, text in compile_levels(self.reference, MAIN):
-            candidate = self._assemble(text)
-            if isinstance(candidate, Verdict):
-                continue
             with contextlib.suppress(ChildDiedError, ChildTimeoutError, ChildLostError):
+                candidate = self._assemble(text)
+                if isinstance(candidate, Verdict):
+                    continue
                 run = ProgramDifferentialRun(self.suite, candidate, text)
                 explained, instructions = self._run(run, explain=False)
                 if explained is None:
