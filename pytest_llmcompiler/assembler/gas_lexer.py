@@ -6,14 +6,13 @@ import re
 from collections.abc import Iterator, Sequence
 
 from pytest_llmcompiler.assembler.statements import ParsedAssembly
-from pytest_llmcompiler.targets.dialect import Dialect
 
 _TOKEN = re.compile(
     r"""
       (?P<string>"(?:\\[^\n]|[^"\\\n])*")
     | (?P<character>'(?:\\[^\n]|[^'\\\n])')
     | (?P<block>/\*.*?\*/)
-    | (?P<line>(?:\#|//)[^\n]*)
+    | (?P<line>\#|//)
     | (?P<end>[;\n])
     | (?P<bad>["']|/\*)
     """,
@@ -56,27 +55,37 @@ def split_statements(parsed: ParsedAssembly) -> tuple[list[tuple[int, int]], str
 def _scan(parsed: ParsedAssembly) -> Iterator[_Token]:
     """The literals, comments and ends of statements, in their order. Only characters that can start one are looked
     at."""
-    source = parsed.source
+    source, comment_starts = parsed.source, parsed.dialect.comment_starts
     candidate = _TOKEN_START.search(source)
+    marked_until = 0  # a line up to here has a mark that starts no comment, so no later one there is its first text
     while candidate:
         start = candidate.start()
         match = _TOKEN.match(source, start)
         kind = match.lastgroup if match else None
-        if match is None or kind is None or (kind == "line" and not _is_line_comment(source, start, parsed.dialect)):
+        if match is None or kind is None:
             end = start + 1
         elif kind == "bad":
             raise parsed.build_error(f"unterminated {'comment' if match[0] == '/*' else 'literal'}", start)
+        elif kind == "line":
+            end = marked_until if start < marked_until else _find_line_end(source, start)
+            if source.startswith(comment_starts, start) or (start >= marked_until and _is_first(source, start)):
+                yield kind, start, end
+            else:
+                marked_until, end = end, start + 1
         else:
             end = match.end()
             yield kind, start, end
         candidate = _TOKEN_START.search(source, end)
 
 
-def _is_line_comment(source: str, start: int, dialect: Dialect) -> bool:
-    """Whether `#` or `//` starts a comment: always if the dialect says so, else only as the first text of a line."""
-    return (
-        source.startswith(dialect.comment_starts, start) or not source[source.rfind("\n", 0, start) + 1 : start].strip()
-    )
+def _find_line_end(source: str, start: int) -> int:
+    end = source.find("\n", start)
+    return len(source) if end < 0 else end
+
+
+def _is_first(source: str, start: int) -> bool:
+    """Whether there is nothing but blanks before a place in its line."""
+    return not source[source.rfind("\n", 0, start) + 1 : start].strip()
 
 
 def _check_ascii(parsed: ParsedAssembly, tokens: Sequence[_Token]) -> None:
