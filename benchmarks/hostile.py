@@ -10,13 +10,13 @@ of the emulator, texts that name a file of this machine, modules of IR, pass lis
 own number, so that one can be judged again alone: `--first`. `--show` prints it.
 
 Beside the machine's own files there is a canary, whose path the answers know: it must be as it was, unread, and no
-verdict may hold what it says. With `--trace`, strace writes what files and sockets were opened; it is listed by name.
+verdict may hold what it says. With `--trace`, strace writes what files and sockets were opened. They are counted by
+kind, and what is of no kind, or names the canary, is an error.
 """
 
 from __future__ import annotations
 
 import argparse
-import re
 import shutil
 import subprocess
 import sys
@@ -29,12 +29,13 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
 
 from attacks.campaign import AttackSource, Canary, Findings, run_campaign
+from attacks.trace import CALLS, read_trace
 from speed.tables import format_table
 
 from pytest_llmcompiler import Judge
 
 _SLOWEST = 10
-_CALL = re.compile(r'(open|openat|creat|socket|connect|execve)\((?:AT_FDCWD, )?"?([^",)]*)')
+CANARY_FOLDER = "canary-that-nobody-opens"
 
 
 def main() -> int:
@@ -43,9 +44,9 @@ def main() -> int:
     if options.trace:
         return _trace(options)
     with tempfile.TemporaryDirectory(prefix="llmc-hostile-") as place:
-        for name in ("cases", "canary"):
+        for name in ("cases", CANARY_FOLDER):
             (Path(place) / name).mkdir()
-        canary = Canary(Path(place) / "canary")
+        canary = Canary(Path(place) / CANARY_FOLDER)
         source = AttackSource(Path(place) / "cases", canary, options.seed)
         numbers = range(options.first, options.first + options.count)
         if options.show:
@@ -98,27 +99,21 @@ def _describe(findings: Findings, options: argparse.Namespace) -> Iterator[str]:
 
 
 def _trace(options: argparse.Namespace) -> int:
-    """Run the same under strace, and count what was opened, by folder."""
+    """Run the same under strace. 1 where something was opened that is not listed in `attacks/trace.py`."""
     strace = shutil.which("strace")
     if not strace:
         sys.exit("strace is not installed")
     arguments = [str(options.count), "--first", str(options.first), "--seed", str(options.seed)]
-    command = [strace, "-f", "-qq", "-e", "trace=open,openat,creat,socket,connect,execve", "-o", options.trace]
+    command = [strace, "-f", "-qq", "-y", "-e", f"trace={CALLS}", "-o", options.trace]
     status = subprocess.run([*command, sys.executable, __file__, *arguments]).returncode
-    seen: Counter[str] = Counter()
     with Path(options.trace).open(errors="replace") as lines:
-        for line in lines:
-            call = _CALL.search(line)
-            if call and " = -1 " not in line:
-                seen[f"{call[1]} {_shorten(call[2])}"] += 1
-    print("\n".join(f"{count:8,} {what}" for what, count in sorted(seen.items())))
-    return status
-
-
-def _shorten(path: str) -> str:
-    """A path without what differs from run to run: numbers, and what follows four folders."""
-    path = re.sub(r"\d+", "N", path)
-    return "/".join(path.split("/")[:5])
+        trace = read_trace(lines, Path(__file__).resolve().parent.parent, CANARY_FOLDER)
+    rows = [[kind, f"{count:,}"] for kind, count in trace.opened.most_common()]
+    print("\n".join(format_table(["opened", "times"], rows)))
+    print("started:", ", ".join(f"{name} ({count:,})" for name, count in trace.started.most_common()))
+    print(f"of no kind, or the canary, or a socket: {trace.unexpected.total() or 'none'}")
+    print("\n".join(f"  {count:,} {what}" for what, count in trace.unexpected.most_common(_SLOWEST)))
+    return status or int(bool(trace.unexpected))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ input wants, with the rights of the user. What limits such a child:
 - Its memory, its CPU time and the length of files that it writes are limited by the kernel.
 - It is killed at a deadline of wall-clock time, whatever it does with signals.
 - Its result is read as JSON, which can't do anything but be read, and has a limit of its own.
-- The kernel gives it no further file, and no system call but those that computing takes (`seccomp.py`).
+- The kernel gives it no further file, and no system call but those that computing takes (`seccomp.py`). It also refuses
+  it files, TCP connections and signals to others by a second part of it (`landlock.py`).
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
+from pytest_llmcompiler import landlock, seccomp
 from pytest_llmcompiler.errors import ChildDiedError, ChildFaultError, ChildLostError, ChildTimeoutError
-from pytest_llmcompiler.seccomp import give_up_system_calls
 
 RESULT_BYTES = 256 << 20
 """A child is killed whose encoded result is longer than this, in bytes. The limit bounds the memory of the parent."""
@@ -76,13 +77,15 @@ def call(
     The result travels as JSON: it may consist of numbers, strings, None, lists, dicts with string keys, and bytes.
     Tuples come back as lists. The child gets at most `seconds` of CPU time, and `megabytes` MiB of address space on
     top of that which this process has now. It can write no file that is longer than `file_bytes`. Only a child that is
-    not confined can open files or start programs.
+    not confined can open files or start programs: those of the toolchain and of the cache, to read them.
 
     Raises ChildDiedError, ChildTimeoutError at the limit of CPU time, ChildLostError where the machine did not let the
     child finish or the function raises it, and ChildFaultError for any other exception in the function.
     """
     deadline = time.monotonic() + WALL_SECONDS * seconds
     parent = os.getpid()
+    seccomp.prepare()
+    landlock.find_missing_reason()
     result_read, result_write = os.pipe()
     output = os.memfd_create("sandbox-output")
     try:
@@ -136,6 +139,7 @@ def _run_child(
         os.dup2(output, 2)
         _close_descriptors(result)
         _set_limits(limits)
+        landlock.restrict(() if limits.is_confined else landlock.allow_programs())
         if limits.is_confined:
             _confine()
         message = _build_message(function, args)
@@ -156,7 +160,7 @@ def _end_with(parent: int) -> None:
 def _confine() -> None:
     """Make the kernel refuse this process every further file descriptor, and all that computing does not take."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
-    give_up_system_calls()
+    seccomp.give_up_system_calls()
 
 
 def allow_standard_streams_only() -> None:

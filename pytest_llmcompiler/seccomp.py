@@ -16,6 +16,7 @@ import os
 import platform
 import struct
 
+_LIBRARY = ctypes.CDLL(None, use_errno=True)
 _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVILEGES, _FILTER_MODE = 22, 38, 2
 """From <linux/prctl.h> and <linux/seccomp.h>."""
 _LOAD, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x15, 0x06
@@ -68,7 +69,8 @@ _CALLS = {
     "membarrier": (324, 283),
     "rseq": (334, 293),
 }
-"""The numbers of the allowed calls on x86-64 and on AArch64, from <asm/unistd.h>."""
+"""The numbers of the allowed calls on x86-64 and on AArch64, from <asm/unistd.h>. The engine is built with
+this list."""
 _SIGNAL_CALL = (234, 131)
 """`tgkill`, allowed for the process itself alone: it is how a process aborts."""
 
@@ -85,8 +87,7 @@ def find_missing_reason() -> str | None:
     if platform.machine() not in _COLUMNS:
         return f"no list of system calls for {platform.machine()}"
     # A filter at address 0 is no filter: a kernel that knows filters looks for it, and finds a bad address.
-    library = ctypes.CDLL(None, use_errno=True)
-    library.prctl(_PR_SET_SECCOMP, _FILTER_MODE, None, 0, 0)
+    _LIBRARY.prctl(_PR_SET_SECCOMP, _FILTER_MODE, None, 0, 0)
     code = ctypes.get_errno()
     return None if code == errno.EFAULT else f"seccomp: {os.strerror(code)}"
 
@@ -95,25 +96,33 @@ def give_up_system_calls() -> bool:
     """Have the kernel refuse this process all system calls but those that computing takes. Returns whether it does."""
     if find_missing_reason():
         return False
-    code = _build_filter(os.getpid())
+    head, tail = _build_filter()
+    code = head + struct.pack("=I", os.getpid()) + tail
     program = _Program(len(code) // 8, ctypes.cast(ctypes.c_char_p(code), ctypes.c_void_p))
-    library = _load_library()
-    library.prctl(_PR_SET_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
-    return bool(library.prctl(_PR_SET_SECCOMP, _FILTER_MODE, ctypes.byref(program), 0, 0) == 0)
+    _LIBRARY.prctl(_PR_SET_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
+    return bool(_LIBRARY.prctl(_PR_SET_SECCOMP, _FILTER_MODE, ctypes.byref(program), 0, 0) == 0)
+
+
+def prepare() -> None:
+    """Do what does not depend on the process, so that forked children need not."""
+    if not find_missing_reason():
+        _build_filter()
+
+
+def list_numbers() -> list[int]:
+    """The numbers of the allowed calls on this machine; none where there is no list for it."""
+    column = _COLUMNS.get(platform.machine())
+    return [] if column is None else [call[column] for call in _CALLS.values() if call[column] != _NONE]
 
 
 @functools.cache
-def _load_library() -> ctypes.CDLL:
-    return ctypes.CDLL(None)
-
-
-def _build_filter(process: int) -> bytes:
-    """The filter for a process: 8 bytes an instruction, `struct sock_filter`.
+def _build_filter() -> tuple[bytes, bytes]:
+    """The filter, 8 bytes an instruction, `struct sock_filter`: what is before the number of the process that may
+    signal itself, and what is behind it.
 
     A jump goes over so many of the next instructions: one number where the comparison holds, another where not.
     """
-    column = _COLUMNS[platform.machine()]
-    numbers = [call[column] for call in _CALLS.values() if call[column] != _NONE]
+    column, numbers = _COLUMNS[platform.machine()], list_numbers()
     program = [
         (_LOAD, 0, 0, _ARCHITECTURE_OFFSET),
         (_JUMP_IF_EQUAL, 1, 0, _ARCHITECTURES[column]),
@@ -123,8 +132,10 @@ def _build_filter(process: int) -> bytes:
         *((_JUMP_IF_EQUAL, len(numbers) - index + 3, 0, number) for index, number in enumerate(numbers)),
         (_JUMP_IF_EQUAL, 0, 2, _SIGNAL_CALL[column]),
         (_LOAD, 0, 0, _FIRST_ARGUMENT_OFFSET),
-        (_JUMP_IF_EQUAL, 1, 0, process),
+        (_JUMP_IF_EQUAL, 1, 0, 0),  # with the number of the process
         (_RETURN, 0, 0, _REFUSE),
         (_RETURN, 0, 0, _ALLOW),
     ]
-    return b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
+    code = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
+    place = len(code) - 2 * 8 - 4
+    return code[:place], code[place + 4 :]

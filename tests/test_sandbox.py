@@ -10,14 +10,16 @@ import resource
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pytest_llmcompiler import sandbox
+from pytest_llmcompiler import landlock, sandbox
 from pytest_llmcompiler.errors import ChildDiedError, ChildFaultError, ChildLostError, ChildTimeoutError
 
 
@@ -157,17 +159,15 @@ def test_an_overlong_result_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         call(lambda: "x" * (3 << 20))
 
 
-def test_files_have_a_limited_length(tmp_path: Path) -> None:
-    target = tmp_path / "file"
-
-    def fill() -> None:
-        with target.open("wb", buffering=0) as file:
+def test_files_have_a_limited_length() -> None:
+    def fill() -> int:
+        file = os.memfd_create("file")
+        with pytest.raises(OSError, match="File too large"):
             while True:
-                file.write(bytes(1 << 16))
+                os.write(file, bytes(1 << 16))
+        return os.fstat(file).st_size
 
-    with pytest.raises(ChildFaultError, match="File too large"):
-        call(fill, is_confined=False)
-    assert target.stat().st_size <= sandbox.OUTPUT_BYTES
+    assert call(fill, is_confined=False) <= sandbox.OUTPUT_BYTES
 
 
 def test_output_beyond_the_limit_is_lost() -> None:
@@ -258,6 +258,24 @@ def test_what_computing_takes_is_allowed() -> None:
         return [len(memory), len(os.urandom(4)), os.getpid() > 0, int(time.monotonic()) > 0]
 
     assert call(compute) == [1 << 20, 4, True, True]
+
+
+LANDLOCK_REFUSES: dict[str, Callable[[], object]] = {
+    "read a file": lambda: Path("/etc/passwd").read_text(),
+    "list a folder": lambda: list(Path("/etc").iterdir()),
+    "write a file": lambda: Path(tempfile.gettempdir(), "written").write_text("x"),
+    "make a folder": lambda: Path(tempfile.gettempdir(), "folder").mkdir(),
+    "open a connection": lambda: socket.create_connection(("127.0.0.1", 1)),
+    "have a program read a file": lambda: subprocess.run(["/bin/cat", "/etc/passwd"], check=True),
+}
+
+
+@pytest.mark.skipif(landlock.find_missing_reason() is not None, reason="the kernel has no Landlock")
+@pytest.mark.parametrize("what", LANDLOCK_REFUSES)
+def test_what_landlock_refuses_a_child_that_starts_programs(what: str) -> None:
+    """Where the version of Landlock knows of connections, they are refused before anybody looks whether one listens."""
+    with pytest.raises(ChildFaultError, match=r"Permission denied|exit status 1|Connection refused"):
+        call(LANDLOCK_REFUSES[what], is_confined=False)
 
 
 def test_a_child_that_is_not_confined_starts_programs() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import platform
 from typing import Any
 
+from pytest_llmcompiler import landlock, seccomp
 from pytest_llmcompiler.assembler.keystone_engine import find_library
-from pytest_llmcompiler.seccomp import find_missing_reason
 from pytest_llmcompiler.targets.levels import ISA_LEVELS, IsaLevel
 from pytest_llmcompiler.targets.target import DEFAULT
 
@@ -44,9 +44,12 @@ def judge_lines(jobs: int, processes: int, megabytes: int, engine_problem: str, 
     """
     workers = "1 worker" if jobs * processes == 1 else f"up to {jobs * processes} workers"
     lines = [f"llmc: judge {workers}, each keeps functions ready in up to {megabytes} MiB"]
-    unconfined = find_missing_reason()
-    if unconfined:
-        lines.append(f"llmc: processes that run answers keep all system calls, see SECURITY.md: {unconfined}")
+    for what, reason in (
+        ("keep all system calls", seccomp.find_missing_reason()),
+        ("are not confined by Landlock", landlock.find_missing_reason()),
+    ):
+        if reason:
+            lines.append(f"llmc: processes that run answers {what}, see SECURITY.md: {reason}")
     if find_library() is None:
         lines.append(f"llmc: LLVM assembles all answers, which takes longer: no keystone on {platform.machine()}")
     if engine_problem:

@@ -328,7 +328,6 @@ static bool start_child(Engine *engine, Engine *twin, Keystone *keystone, int so
         close(socket), close(requests[1]), close(replies[0]);
         close(0), close(1), close(2);
         limit(RLIMIT_CPU, RUN_MILLISECONDS / 1000 + 1); /* For a child whose template was killed. */
-        limit(RLIMIT_NOFILE, 0);
         give_up_system_calls();
         run_child(engine, twin, keystone, requests[0], replies[1], first);
     }
