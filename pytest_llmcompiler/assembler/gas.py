@@ -18,6 +18,7 @@ from pytest_llmcompiler.assembler.gas_lexer import split_statements
 from pytest_llmcompiler.assembler.gas_lines import (
     FILE_DIRECTIVE,
     SYMBOL_FACTS,
+    GasLine,
     GasPiece,
     get_line_reader,
     split_instruction,
@@ -96,16 +97,31 @@ class _GasParser:
             self._check_code_length(spans)
             self._parsed.syntax = self._syntax = self._dialect.detect_syntax(self._code)
             for start, end in spans:
-                self._add_pieces(reader.read_statement(self._code, start, end), 0)
+                for piece in reader.read_statement(self._code, start, end):
+                    self._add_piece(piece, 0)
             return self._parsed
         self._code = "\n".join([line.code for line in lines])
         self._parsed.syntax = self._syntax = self._dialect.detect_syntax(self._code)
-        offset = 0
-        for code, pieces in lines:
-            if pieces:
-                self._add_pieces(pieces, offset)
-            offset += len(code) + 1
+        self._add_lines(lines)
         return self._parsed
+
+    def _add_lines(self, lines: Iterable[GasLine]) -> None:
+        """Add the lines of a text. Instructions, of which most lines are, are added here."""
+        add, new = self._parsed.statements.append, tuple.__new__
+        offset, section, syntax, is_current = 0, None, self._syntax, False
+        for code, pieces in lines:
+            for piece in pieces:
+                kind, start, text, name, operands, prefixes = piece
+                if kind != "instruction" or self._lone_prefix is not None:
+                    self._add_piece(piece, offset)
+                    is_current = False
+                    continue
+                if not is_current:
+                    section, syntax, is_current = self._sections.index(), self._syntax, True
+                if section is not None:
+                    fields = kind, text, offset + start, section, syntax, name, operands, (), prefixes
+                    add(new(Statement, fields))  # as Statement(*fields), in half the time
+            offset += len(code) + 1
 
     def _check_code_length(self, spans: Sequence[tuple[int, int]]) -> None:
         """Raise AssemblyError for a text with too much code."""
@@ -114,28 +130,24 @@ class _GasParser:
         if sum(end - start for start, end in spans if self._code[start:end].lstrip()[:1] != ".") > CODE_BYTES:
             raise AssemblyError(f"the instructions of the text are longer than {CODE_BYTES >> 10} KiB", 0, 0)
 
-    def _add_pieces(self, pieces: Iterable[GasPiece], line_offset: int) -> None:
-        """Add the pieces of a line or statement, which count from an offset in the text."""
-        for kind, start, text, name, operands, prefixes in pieces:
-            offset = line_offset + start
-            if kind == "instruction" and self._lone_prefix is None:
-                section = self._sections.index()
-                if section is not None:
-                    self._parsed.statements.append(
-                        Statement("instruction", text, offset, section, self._syntax, name, operands, (), prefixes)
-                    )
-            elif kind == "label":
-                self._add_label(name, text, offset)
-            elif kind in ("instruction", "unclear"):
-                self._parse_instruction(text, offset)
-            else:
-                self._lone_prefix = None
-                if kind == "directive":
-                    self._parse_directive(text, offset, name, operands)
-                elif kind == "data":
-                    self._add("data", text, offset, name, operands)
-                elif kind == "set":
-                    self._add_assignment(text, offset, name, operands)
+    def _add_piece(self, piece: GasPiece, line_offset: int) -> None:
+        """Add a piece of a line or statement, which counts from an offset in the text."""
+        kind, start, text, name, operands, prefixes = piece
+        offset = line_offset + start
+        if kind == "instruction" and self._lone_prefix is None:
+            self._add("instruction", text, offset, name, operands, prefixes=prefixes)
+        elif kind == "label":
+            self._add_label(name, text, offset)
+        elif kind in ("instruction", "unclear"):
+            self._parse_instruction(text, offset)
+        else:
+            self._lone_prefix = None
+            if kind == "directive":
+                self._parse_directive(text, offset, name, operands)
+            elif kind == "data":
+                self._add("data", text, offset, name, operands)
+            elif kind == "set":
+                self._add_assignment(text, offset, name, operands)
 
     def _add_assignment(self, text: str, offset: int, name: str, operands: str) -> None:
         if name == ".":
@@ -157,6 +169,8 @@ class _GasParser:
         """Add a statement to the current section, if that is loaded."""
         section = self._sections.index()
         if section is not None:
+            if kind in ("set", "weak"):
+                self._parsed.assignments.append(len(self._parsed.statements))
             self._parsed.statements.append(
                 Statement(kind, text, offset, section, self._syntax, name, operands, numbers, prefixes)
             )
@@ -167,7 +181,9 @@ class _GasParser:
             if self._sections.is_thread_local:
                 self._parsed.thread_local[name] = self._sections.name
             return
-        if not text[0].isdigit():
+        if text[0].isdigit():
+            self._parsed.numeric_labels.setdefault(name, []).append(len(self._parsed.statements))
+        else:
             if name in self._parsed.labels:
                 raise self._parsed.build_error(f"symbol '{name}' is already defined", offset)
             self._parsed.labels[name] = len(self._parsed.statements)

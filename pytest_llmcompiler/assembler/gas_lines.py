@@ -36,8 +36,9 @@ _ASSIGNMENT = re.compile(rf'(?:({SYMBOL})|"([^"\\]+)")\s*(==?)(?!=)')
 _PLAIN_INSTRUCTION = re.compile(r"(\s*)([A-Za-z]\w*)(?:[ \t]+([\w$%(\[.*-][^=:\"'{]*)|\s*)")
 """A statement that can only be an instruction. Most statements are, and this is faster than reading them. No two parts
 that follow each other match the same characters: matching takes time linear in the length."""
-_KEPT_LINES = 1 << 13
-"""Lines that are kept, at most 2 KiB each: 16 MiB in the worst case. A function has some hundred."""
+_KEPT_LINES = 1 << 15
+"""Lines of one generation, of which two are kept: some 700 bytes each, at most 2 KiB. The answers to one function have
+some hundred, those to a hundred functions 50,000: if fewer were kept, most would be read again and again."""
 _KEPT_CHARACTERS = 100
 """Longest line that is kept."""
 _KEPT_PIECES = 4
@@ -78,7 +79,8 @@ class GasLineReader:
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
         self._lines: dict[str, GasLine] = {}
-        """The lines that are kept. When there are too many, all are forgotten."""
+        """The lines that were met last. When there are too many, they become the older generation."""
+        self._older: dict[str, GasLine] = {}
         self._data = frozenset(dialect.integer_widths) | _STRINGS | _OTHER_DATA
         self._ignored = (_IGNORED | dialect.ignored_directives) - self._data - SYMBOL_FACTS
 
@@ -89,23 +91,30 @@ class GasLineReader:
             return None
         lines, known = list[GasLine](), self._lines
         for text in source.split("\n"):
-            line = known.get(text) or self._read_line(text)
+            line = known.get(text)
             if line is None:
-                return None
+                line = self._find(text)
+                known = self._lines
+                if line is None:
+                    return None
             lines.append(line)
         return lines
+
+    def _find(self, text: str) -> GasLine | None:
+        """A line that was not met lately, which is kept if it is short."""
+        line = self._older.get(text) or self._read_line(text)
+        if line is not None and len(text) <= _KEPT_CHARACTERS and len(line.pieces) <= _KEPT_PIECES:
+            if len(self._lines) >= _KEPT_LINES:
+                self._older, self._lines = self._lines, {}
+            self._lines[text] = line
+        return line
 
     def _read_line(self, text: str) -> GasLine | None:
         try:
             spans, code = split_statements(ParsedAssembly(text, self._dialect, "only"))
         except AssemblyError:
             return None
-        line = GasLine(code, tuple(piece for start, end in spans for piece in self.read_statement(code, start, end)))
-        if len(text) <= _KEPT_CHARACTERS and len(line.pieces) <= _KEPT_PIECES:
-            if len(self._lines) >= _KEPT_LINES:
-                self._lines.clear()
-            self._lines[text] = line
-        return line
+        return GasLine(code, tuple(piece for start, end in spans for piece in self.read_statement(code, start, end)))
 
     def read_statement(self, code: str, start: int, end: int) -> Iterator[GasPiece]:
         """The pieces of the statement in a part of a text."""

@@ -28,15 +28,11 @@ class LabelTable:
         self._binding = binding
         self.aliases: dict[str, str] = {}
         """Alias -> unique name of its label."""
-        self._numeric_labels: dict[str, list[int]] = {}
-        """Number of a label -> the numbers of the statements that define it, ascending."""
-        for number, statement in enumerate(parsed.statements):
+        for statement in (parsed.statements[number] for number in parsed.assignments):
             if statement.kind == "set" and statement.name not in binding.shared_names:
                 self._add_alias(statement)
             elif statement.kind == "weak" and statement.name not in parsed.labels:
                 raise refuse_statement(statement)
-            elif statement.is_numeric_label:
-                self._numeric_labels.setdefault(statement.name, []).append(number)
 
     def _add_alias(self, statement: Statement) -> None:
         name, target = statement.name, self.aliases.get(statement.operands, statement.operands)
@@ -74,7 +70,7 @@ class LabelTable:
             raise KeystoneRefusalError(f"{symbol} in {statement.text!r} is left to LLVM")
         if not symbol[0].isdigit():
             return self.aliases.get(symbol, symbol)
-        definitions = self._numeric_labels.get(symbol[:-1], [])
+        definitions = self._parsed.numeric_labels.get(symbol[:-1], [])
         index = bisect_left(definitions, number) - (symbol[-1] == "b")
         if statement.syntax == "intel" or not 0 <= index < len(definitions):
             raise KeystoneRefusalError(f"the numeric label {symbol} is left to LLVM")

@@ -177,7 +177,7 @@ class LLVMSource:
         """An Intel instruction in LLVM's spelling, where GNU as accepts, and gcc writes, another one."""
         text = _INTEL_FLAT.sub(lambda match: match[1] + " " * len(match[2]), statement.text)
         text = _INTEL_OUTER_BRACKETS.sub(r" \1 ", text)
-        if is_movsxd(statement):
+        if is_movsxd(statement.name, statement.operands, statement.syntax):
             self._lengthened_lines.add(len(self._lines))
             return re.sub("movsx", "movsxd", text, count=1, flags=re.IGNORECASE)
         return text

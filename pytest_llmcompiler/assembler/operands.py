@@ -12,7 +12,6 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
-from pytest_llmcompiler.assembler.statements import Statement
 from pytest_llmcompiler.assembler.tokens import SYMBOL, parse_integer
 from pytest_llmcompiler.errors import LLMCompilerError
 from pytest_llmcompiler.targets.dialect import Syntax
@@ -57,7 +56,7 @@ _NUMERIC_LABEL = re.compile(r"\d+[bf]")
 _CHARACTER = re.compile(r"'([^\\])'")
 _STRING_PART = re.compile(r"\\([0-7]{1,3}|[bfnrt\"\\])|\\|[^\\]+")
 _ESCAPED_BYTES = {"b": 8, "f": 12, "n": 10, "r": 13, "t": 9, '"': 34, "\\": 92}
-_CACHE_SIZE = 8192
+_CACHE_SIZE = 1 << 14
 """Operands and expressions that are kept parsed: the answers of a session repeat the same ones over and over."""
 
 
@@ -232,11 +231,11 @@ def is_reserved(name: str, syntax: Syntax) -> bool:
     return syntax == "intel" and _INTEL_RESERVED_WORD.fullmatch(name) is not None
 
 
-def is_movsxd(statement: Statement) -> bool:
+def is_movsxd(name: str, operands: str, syntax: Syntax) -> bool:
     """Whether this is a `movsx` from 32 to 64 bits in Intel syntax: only GNU as takes it by that name."""
-    if statement.name != "movsx" or statement.syntax != "intel":
+    if name != "movsx" or syntax != "intel":
         return False
-    target, _, source = statement.operands.partition(",")
+    target, _, source = operands.partition(",")
     return bool(_INTEL_64_BIT_REGISTER.fullmatch(target.strip()) and _INTEL_32_BIT_OPERAND.match(source.strip()))
 
 

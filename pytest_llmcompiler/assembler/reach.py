@@ -68,7 +68,7 @@ def _find_names(operands: str, is_text: bool) -> tuple[str, ...]:
     return tuple(names)
 
 
-_find_names_once = functools.lru_cache(maxsize=1 << 14)(_find_names)
+_find_names_once = functools.lru_cache(maxsize=1 << 15)(_find_names)
 """The same, computed once for equal operands: the answers for a function share most of them."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-import re
+import itertools
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -66,6 +66,10 @@ class ParsedAssembly:
     statements: list[Statement] = field(default_factory=list)
     labels: dict[str, int] = field(default_factory=dict)
     """Name -> index of the defining statement, for all labels but numeric ones."""
+    numeric_labels: dict[str, list[int]] = field(default_factory=dict)
+    """Number of a label like `1:` -> the indices of the statements that define it, ascending."""
+    assignments: list[int] = field(default_factory=list)
+    """The indices of the statements of the kinds `set` and `weak`."""
     declared_global: set[str] = field(default_factory=set)
     """The names in `.globl`, `.weak` and `.comm`."""
     declared_local: set[str] = field(default_factory=set)
@@ -80,7 +84,8 @@ class ParsedAssembly:
     @functools.cached_property
     def defined_names(self) -> frozenset[str]:
         """The labels and the assigned symbols."""
-        return frozenset({*self.labels, *(statement.name for statement in self.statements if statement.kind == "set")})
+        assigned = (self.statements[number] for number in self.assignments)
+        return frozenset({*self.labels, *(statement.name for statement in assigned if statement.kind == "set")})
 
     @functools.cached_property
     def code_names(self) -> frozenset[str]:
@@ -88,11 +93,14 @@ class ParsedAssembly:
         next_kind: dict[int, StatementKind] = {}
         names: set[str] = set()
         for statement in reversed(self.statements):
-            if statement.kind == "label" and next_kind.get(statement.section) == "instruction":
+            kind = statement[0]
+            if kind == "instruction" or kind == "data" or kind == "space":
+                next_kind[statement[3]] = kind
+            elif kind == "label" and next_kind.get(statement.section) == "instruction":
                 names.add(statement.name)
-            elif statement.kind in ("instruction", "data", "space"):
-                next_kind[statement.section] = statement.kind
-        names.update(item.name for item in self.statements if item.kind == "set" and item.operands in names)
+        for number in self.assignments:
+            if self.statements[number].operands in names and self.statements[number].kind == "set":
+                names.add(self.statements[number].name)
         return frozenset(names)
 
     def is_global(self, name: str) -> bool:
@@ -109,7 +117,7 @@ class ParsedAssembly:
     @functools.cached_property
     def _line_starts(self) -> list[int]:
         source = self.positions.source if self.positions else self.source
-        return [0, *(match.end() for match in re.finditer("\n", source))]
+        return list(itertools.accumulate((len(line) + 1 for line in source.split("\n")[:-1]), initial=0))
 
     def find_line(self, statement: Statement) -> int:
         """The line, counted from 1, on which a statement starts."""

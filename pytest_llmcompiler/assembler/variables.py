@@ -33,7 +33,9 @@ _MOST_PARTS = 16
 """Parts into which LLVM splits a variable at most."""
 _NUMBERED = re.compile(r"(.+?)\.(\d+)")
 _NUMBERED_END = re.compile(r"\.\d+$")
-_NUMBERED_NAME = re.compile(r"[A-Za-z_]\w*\.\d+\b")
+_WORD_END = re.compile(r"\.\d+(?![\w.$?])")
+"""The end of a name like `calls.0`."""
+_WORD = re.compile(r"[\w.$?]+")
 _PART = re.compile(r"(?:\d+\.)*(?:\d+|b)\.")
 """What LLVM appends to the name of a variable that it changes, with a dot behind each step."""
 _DECORATED = re.compile(r"\$(\w+)\.\$\w+\$\$(\w+)\.\..*")
@@ -85,14 +87,14 @@ def _find_undefined(
     parsed: ParsedAssembly, reach: TextReach, case: CaseSymbols, program_symbols: Container[str]
 ) -> list[TextVariable]:
     """The static variables of functions that a text uses and does not define: code cut out of a larger text."""
-    if not case.has_static_locals or not _NUMBERED_NAME.search(parsed.source):
+    if not case.has_static_locals or not _WORD_END.search(parsed.source):
         return []
-    defined = parsed.defined_names
-    names = [name for name in sorted(reach.users) if _NUMBERED.fullmatch(name)]
+    words = {word.lstrip("$") for word in set(_WORD.findall(parsed.source))}
+    numbered = {word for word in words if word[:1] != "." and _NUMBERED.fullmatch(word)} - parsed.defined_names
+    names = {name for name in numbered if name not in program_symbols}
     return [
         TextVariable(name, None, is_constant=False, is_global=False, contents=None)
-        for name in names
-        if name not in defined and name not in program_symbols and not name.startswith((".L", "$"))
+        for name in (sorted(names & reach.users.keys()) if names else ())
     ]
 
 

@@ -36,7 +36,8 @@ from pytest_llmcompiler.values.input import Input, find_standard_input, set_stan
 
 _KEPT_ENTRIES = 64
 """Inputs of leads whose entries, or that they have none, are kept: candidates for a function lead to the same ones."""
-
+_KEPT_REQUESTS = 256
+"""Requests that are kept, about 1 KB each."""
 
 _TEXT_TRIES, _TEXT_INSTRUCTIONS = 48, 8 << 20
 """With effort 1, how many texts for standard input are tried, and how many instructions a candidate may execute on
@@ -70,6 +71,8 @@ class SecondLook:
         self._entries: dict[Input, SuiteEntry | None] = {}
         """What the oracle said of the inputs of leads; None where the function is not defined."""
         self._known: frozenset[int] | None = None
+        self._requests: dict[tuple[bytes, tuple[Lead, ...]], LookRequest] = {}
+        """By the identity of the candidate's code, and what was taught with it."""
 
     @property
     def is_on(self) -> bool:
@@ -86,6 +89,15 @@ class SecondLook:
         earlier candidates. Texts that are assembled to the same code get the same look."""
         if not self.is_on:
             return None
+        key = candidate.identity, tuple(taught)
+        request = self._requests.get(key)
+        if request is None:
+            if len(self._requests) >= _KEPT_REQUESTS:
+                del self._requests[next(iter(self._requests))]
+            request = self._requests[key] = self._build_request(candidate, taught)
+        return request
+
+    def _build_request(self, candidate: AssembledCode, taught: Sequence[Lead]) -> LookRequest:
         under_test = self._suite.under_test
         processor = under_test.reference.target.processor
         known = self._find_known()

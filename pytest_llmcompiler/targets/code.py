@@ -7,6 +7,7 @@ import hashlib
 import re
 import struct
 from bisect import bisect_right
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -50,7 +51,7 @@ class AssembledCode:
     """In the order of their addresses. Addresses are page-aligned, sizes are not."""
     symbols: dict[str, int]
     """Name -> absolute address, of the symbols that the text defines."""
-    lines: dict[int, int]
+    lines: Mapping[int, int]
     """Address of each instruction, and of data in executable sections -> line of the text, counted from 1."""
     mnemonics: dict[int, str]
     """The same addresses -> mnemonic in lower case without prefixes; for data, the directive."""

@@ -239,7 +239,7 @@ def _classify(line: str) -> _LineKind:
     )
 
 
-_classify_once = functools.lru_cache(maxsize=1 << 14)(_classify)
+_classify_once = functools.lru_cache(maxsize=1 << 15)(_classify)
 """The same, computed once for equal lines: the answers to one question share most of theirs."""
 
 

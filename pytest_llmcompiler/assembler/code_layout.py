@@ -1,0 +1,168 @@
+"""Where the pieces of a stream lie, and their bytes.
+
+Jumps have a form of two bytes for short distances. Which of them fit depends on the layout, and the layout on them. So
+all are short at first, and those that do not reach become long until all reach, as assemblers do it:
+
+    f:      jmp .Lend           eb 7f       the distance is 127: it fits, until the jump below becomes long
+            jne f               75 fc
+            …
+    .Lend:  ret
+
+Each round makes a jump long, so there is an end, but a text may be made such that one jump a round grows. After
+`_ROUNDS`, all jumps that are left are made long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+from pytest_llmcompiler.assembler.code_stream import Branch, CodeStream, Padding, StreamPosition
+from pytest_llmcompiler.assembler.instruction_forms import InstructionLine
+from pytest_llmcompiler.assembler.linker import SectionAddress, align
+
+_ROUNDS = 16
+"""Usual texts take two or three."""
+_SHORT_BYTES = 2
+"""The length of a jump with an 8-bit distance."""
+_DISTANCE_BYTES = 4
+"""The length of the distance of a long one."""
+_NOPS = (
+    b"\x90",
+    b"\x66\x90",
+    b"\x0f\x1f\x00",
+    b"\x0f\x1f\x40\x00",
+    b"\x0f\x1f\x44\x00\x00",
+    b"\x66\x0f\x1f\x44\x00\x00",
+    b"\x0f\x1f\x80\x00\x00\x00\x00",
+    b"\x0f\x1f\x84\x00\x00\x00\x00\x00",
+    b"\x66\x0f\x1f\x84\x00\x00\x00\x00\x00",
+    b"\x66\x2e\x0f\x1f\x84\x00\x00\x00\x00\x00",
+)
+"""The recommended NOP of each length from 1 byte (Intel Software Developer's Manual, volume 2, "NOP"), as LLVM uses
+them."""
+
+
+@dataclass(frozen=True)
+class CodeLayout:
+    """The code of a stream, all of its executable sections one after another, each on pages of its own."""
+
+    starts: list[int]
+    """Where each piece starts."""
+    parts: list[bytes]
+    """The bytes of each piece."""
+    section_starts: dict[int, int]
+    """Executable section -> its start."""
+    section_numbers: dict[int, int]
+    """Section of the text -> its index for the linker."""
+
+    def find_address(self, position: StreamPosition) -> SectionAddress:
+        """A position, in the linker's terms."""
+        section, piece, offset = position
+        if piece >= 0:
+            offset += self.starts[piece] - self.section_starts[section]
+        return SectionAddress(self.section_numbers[section], offset)
+
+
+def lay_out(stream: CodeStream, codes: Mapping[InstructionLine, bytes]) -> CodeLayout:
+    """Place the pieces of a stream. `codes` has the bytes of the lines that have none."""
+    parts: list[bytes] = []
+    branches: list[int] = []
+    paddings: list[int] = []
+    for number, piece in enumerate(stream.pieces):
+        kind = type(piece)
+        if kind is InstructionLine:
+            parts.append(piece.code or codes[piece])
+        elif kind is bytes:
+            parts.append(piece)
+        else:
+            (branches if kind is Branch else paddings).append(number)
+            parts.append(b"")
+    placer = _Placer(stream, list(map(len, parts)), branches, paddings)
+    starts, section_starts = placer.place_all()
+    for number in paddings:
+        parts[number] = _build_padding(placer.sizes[number])
+    for number in branches:
+        distance = starts[placer.targets[number]] - starts[number] - placer.sizes[number]
+        parts[number] = _encode_branch(stream.pieces[number], placer.sizes[number], distance)
+    numbers = {section: number for number, section in enumerate(stream.section_order)}
+    return CodeLayout(starts, parts, section_starts, numbers)
+
+
+class _Placer:
+    """Finds the sizes of branches and paddings."""
+
+    def __init__(self, stream: CodeStream, sizes: list[int], branches: Sequence[int], paddings: Sequence[int]) -> None:
+        """`sizes` are those of the other pieces."""
+        self._stream, self.sizes, self._paddings = stream, sizes, paddings
+        self.targets: dict[int, int] = {}
+        """Branch -> the piece in front of which its label is."""
+        self._short: list[int] = []
+        for number in branches:
+            piece = stream.pieces[number]
+            assert isinstance(piece, Branch)
+            self.targets[number] = stream.label_positions[piece.target].piece
+            if piece.opcodes.short:
+                self._short.append(number)
+                sizes[number] = _SHORT_BYTES
+            else:
+                self._lengthen(number)
+        self._spans = [(section, *span) for section, span in stream.code_pieces.items()]
+
+    def place_all(self) -> tuple[list[int], dict[int, int]]:
+        """The starts of all pieces, and of the sections."""
+        for remaining in reversed(range(_ROUNDS)):
+            starts, section_starts = self._place()
+            late = [number for number in self._short if not self._reaches(number, starts)] if remaining else self._short
+            if not late:
+                return starts, section_starts
+            for number in late:
+                self._lengthen(number)
+            self._short = [number for number in self._short if self.sizes[number] == _SHORT_BYTES]
+        return self._place()
+
+    def _reaches(self, number: int, starts: Sequence[int]) -> bool:
+        return -128 <= starts[self.targets[number]] - starts[number] - _SHORT_BYTES < 128
+
+    def _lengthen(self, number: int) -> None:
+        piece = self._stream.pieces[number]
+        assert isinstance(piece, Branch)
+        self.sizes[number] = len(piece.opcodes.near) + _DISTANCE_BYTES
+
+    def _place(self) -> tuple[list[int], dict[int, int]]:
+        starts: list[int] = []
+        section_starts: dict[int, int] = {}
+        paddings = iter((*self._paddings, len(self.sizes)))
+        padding, at = next(paddings), 0
+        for section, first, end in self._spans:
+            at = section_starts[section] = align(at)
+            while padding < end:
+                starts += accumulate(self.sizes[first:padding], initial=at)
+                at, first = starts[-1], padding + 1
+                at += self._pad(padding, at)
+                padding = next(paddings)
+            starts += accumulate(self.sizes[first:end], initial=at)
+            at = starts.pop()
+        return starts, section_starts
+
+    def _pad(self, number: int, at: int) -> int:
+        """The size of a padding at an address, which is noted."""
+        piece = self._stream.pieces[number]
+        assert isinstance(piece, Padding)
+        size = -at % piece.alignment
+        self.sizes[number] = 0 if 0 < piece.most < size else size
+        return self.sizes[number]
+
+
+def _build_padding(count: int) -> bytes:
+    """So many bytes of NOPs, as LLVM fills them."""
+    longest = len(_NOPS)
+    return _NOPS[-1] * (count // longest) + (_NOPS[count % longest - 1] if count % longest else b"")
+
+
+def _encode_branch(piece: object, size: int, distance: int) -> bytes:
+    assert isinstance(piece, Branch)
+    if size == _SHORT_BYTES:
+        return piece.opcodes.short + distance.to_bytes(1, "little", signed=True)
+    return piece.opcodes.near + distance.to_bytes(_DISTANCE_BYTES, "little", signed=True)
