@@ -71,13 +71,12 @@ def lay_out(stream: CodeStream, codes: Mapping[InstructionLine, bytes]) -> CodeL
     branches: list[int] = []
     paddings: list[int] = []
     for number, piece in enumerate(stream.pieces):
-        kind = type(piece)
-        if kind is InstructionLine:
+        if isinstance(piece, InstructionLine):
             parts.append(piece.code or codes[piece])
-        elif kind is bytes:
+        elif isinstance(piece, bytes):
             parts.append(piece)
         else:
-            (branches if kind is Branch else paddings).append(number)
+            (branches if isinstance(piece, Branch) else paddings).append(number)
             parts.append(b"")
     placer = _Placer(stream, list(map(len, parts)), branches, paddings)
     starts, section_starts = placer.place_all()

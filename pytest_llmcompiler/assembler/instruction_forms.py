@@ -5,15 +5,16 @@ Keystone gets instructions whose operands are registers and numbers, one by one.
 `movl 1588396032(,%rax,4),%ecx`. Such a line has the same bytes wherever it stands, so its bytes are kept: answers share
 most of their lines. Branches to labels are encoded without keystone (see `code_layout`).
 
-What is kept can't be spoilt by one text for another: keystone gets nothing of a text but mnemonics, registers and
-numbers, and bytes are kept only if they are exactly one instruction.
+What is kept can't be spoilt by one text for another: bytes are kept only where keystone has got nothing of the text but
+short lines of mnemonics, registers and numbers, and only if they are exactly one instruction.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from pytest_llmcompiler.assembler.operands import (
@@ -72,6 +73,8 @@ _NOTRACK = b"\x3e"
 _KEPT_FORMS = 1 << 15
 """Instructions that are kept, and lines for keystone: those that were asked for last, some 500 bytes each. The answers
 to a hundred functions have 30,000."""
+_KEPT_OF_TEXT = 1 << 12
+"""Lines of one text whose bytes are kept: a hostile one has so many that nothing else would be left."""
 _KEPT_CHARACTERS = 64
 """Longest operands of an instruction that is kept."""
 _KEPT_LINE = re.compile(r"[A-Za-z][A-Za-z0-9 $%(),*+:\[\]-]{0,99}")
@@ -79,12 +82,12 @@ _KEPT_LINE = re.compile(r"[A-Za-z][A-Za-z0-9 $%(),*+:\[\]-]{0,99}")
 
 
 class InstructionLine:
-    """A line for keystone. `code` has its bytes as soon as they are known."""
+    """A line for keystone. `code` has its bytes as soon as they are known, if it `is_plain`."""
 
-    __slots__ = ("code", "text")
+    __slots__ = ("code", "is_plain", "text")
 
-    def __init__(self, text: str) -> None:
-        self.text = text
+    def __init__(self, text: str, *, is_plain: bool) -> None:
+        self.text, self.is_plain = text, is_plain
         self.code: bytes | None = None
 
 
@@ -155,19 +158,22 @@ _find_form_once = functools.lru_cache(maxsize=_KEPT_FORMS)(_find_form)
 
 def _find_line(text: str, syntax: Syntax) -> InstructionLine:
     """The line of a text, the same one for all instructions with this text, if its bytes may be kept."""
-    return _find_line_once(text, syntax) if _KEPT_LINE.fullmatch(text) else InstructionLine(text)
+    is_plain = _KEPT_LINE.fullmatch(text) is not None
+    return _find_line_once(text, syntax) if is_plain else InstructionLine(text, is_plain=False)
 
 
 @functools.lru_cache(maxsize=_KEPT_FORMS)
 def _find_line_once(text: str, syntax: Syntax) -> InstructionLine:
     """`syntax` tells lines of equal text apart."""
-    return InstructionLine(text)
+    return InstructionLine(text, is_plain=True)
 
 
-def keep_code(lines: Iterable[tuple[InstructionLine, bytes]], processor: Processor) -> None:
-    """Keep the bytes that keystone gave for lines, of those that may be kept and whose bytes are one instruction."""
+def keep_code(encoded: Mapping[InstructionLine, bytes], processor: Processor) -> None:
+    """Keep the bytes that one process with keystone gave for lines, as far as they may be kept."""
+    if not all(line.is_plain for line in encoded):
+        return
     decoder = processor.get_decoder()
-    for line, code in lines:
+    for line, code in itertools.islice(encoded.items(), _KEPT_OF_TEXT):
         sizes = [size for _, size, _, _ in decoder.disasm_lite(code, 0, 2)]
         if sizes == [len(code)]:
             line.code = code

@@ -48,13 +48,13 @@ def _encode_lines(stream: CodeStream, job: AssemblyJob) -> dict[InstructionLine,
     syntaxes = {statement.syntax for statement in job.parsed.statements if statement.kind == "instruction"}
     if len(syntaxes) != 1:
         raise KeystoneRefusalError("code in two syntaxes" if syntaxes else "no instructions")
-    unknown = [piece for piece in stream.pieces if type(piece) is InstructionLine and piece.code is None]
+    unknown = [piece for piece in stream.pieces if isinstance(piece, InstructionLine) and piece.code is None]
     lines = list(dict.fromkeys(unknown))
     if not lines:
         return {}
     directive = ".att_syntax prefix" if "att" in syntaxes else ".intel_syntax noprefix"
     encoded = dict(zip(lines, _encode([line.text for line in lines], directive, job), strict=True))
-    keep_code(encoded.items(), job.target.processor)
+    keep_code(encoded, job.target.processor)
     return encoded
 
 

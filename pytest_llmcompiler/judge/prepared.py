@@ -29,7 +29,10 @@ from pytest_llmcompiler.targets import get_target
 _MOST_FUNCTIONS = 128
 """Functions that a judge process keeps ready: small ones, since others take more memory than it may have."""
 _MEASURE_SECONDS = 1.0
-"""How often memory is measured while no function is prepared. To measure takes up to some milliseconds."""
+"""How often memory is measured at most, while no function is prepared."""
+_MEASURE_SHARE = 0.01
+"""The share of the time that measuring may take. To measure takes up to some milliseconds, and far longer on a machine
+that has other things to do."""
 _ERROR_SECONDS = 1.0
 """How long the error of a case is kept, where its file does not change: a batch may have a thousand answers for it, and
 compiling takes a tenth of a second. A header that it needs may come at any time."""
@@ -97,11 +100,12 @@ class PreparedFunctions:
         Returns whether there were any."""
         if time.monotonic() < self._next_measurement:
             return False
-        count = len(self._harnesses)
+        count, start = len(self._harnesses), time.monotonic()
         while len(self._harnesses) > 1 and self._is_too_large():
             kept = max(1, int(len(self._harnesses) * _KEPT_SHARE))
             self._forget(list(self._harnesses)[: len(self._harnesses) - kept])
-        self._next_measurement = time.monotonic() + _MEASURE_SECONDS
+        now = time.monotonic()
+        self._next_measurement = now + max(_MEASURE_SECONDS, (now - start) / _MEASURE_SHARE)
         return len(self._harnesses) < count
 
     def _is_too_large(self) -> bool:

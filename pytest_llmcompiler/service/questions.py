@@ -33,7 +33,7 @@ class EncodedQuestions:
         key = (
             *(sample.source, sample.function, sample.task, sample.passes, sample.target, sample.cflags, sample.stop),
             sample.program,
-            Path.cwd() if has_place else None,
+            os.getcwd() if has_place else None,  # noqa: PTH109 (a Path takes far longer)
             os.getpid(),  # a forked child writes its own files of source texts
         )
         request = self._requests.get(key)

@@ -40,10 +40,10 @@ def test_killed_child_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keystone's process is killed, then LLVM's process once: LLVM is started again."""
     encode, assemble_object = keystone_engine.encode_text, llvm_engine.assemble_with_llvmlite
     monkeypatch.setattr(keystone_engine, "encode_text", kill_process(encode, 2**7))
-    text = "f: movl $1, %eax\n ret\n"
+    text = "f: movl $23571113, %eax\n ret\n"  # an instruction whose bytes no other test has asked for
     assert "killed from outside" in str(assemble(text, "f", BASE, {}).fallback_reason)
     monkeypatch.setattr(llvm_engine, "assemble_with_llvmlite", kill_process(assemble_object, 1))
-    assert run(assemble(text, "f", BASE, {}), "f") == 1
+    assert run(assemble(text, "f", BASE, {}), "f") == 23571113
 
 
 def kill_process(function: Any, times: int) -> Any:
@@ -64,7 +64,7 @@ def test_a_child_process_that_another_process_kills(monkeypatch: pytest.MonkeyPa
     """Another process watches for the child with keystone, which sleeps, and kills it."""
     encode = keystone_engine.encode_text
     monkeypatch.setattr(keystone_engine, "encode_text", lambda *args: time.sleep(60) or encode(*args))
-    text = "f:" + "\n addl $1, %eax" * 20000 + "\n ret\n"
+    text = "f:" + "\n addl $23571117, %eax" * 20000 + "\n ret\n"
     own = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
     others = own.read_text().split()
     watcher = os.fork()
@@ -95,7 +95,8 @@ def kill_first_child(children: Path, spared: set[str]) -> NoReturn:
 
 def test_a_hanging_keystone_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keystone_engine, "encode_text", lambda *args: spin())
-    assembled = assemble("f: ret", "f", BASE, {}, limits=AssemblerLimits(keystone_seconds=1))
+    text = "f: movl $23571119, %eax\n ret"
+    assembled = assemble(text, "f", BASE, {}, limits=AssemblerLimits(keystone_seconds=1))
     assert assembled.fallback_reason == "keystone: not finished after 1 s"
 
 
@@ -110,7 +111,8 @@ from pytest_llmcompiler.errors import AssemblyError
 from pytest_llmcompiler.assembler.job import AssemblerLimits
 from pytest_llmcompiler.assembler.assemble import assemble
 try:
-    assemble("f:" + chr(10) + "addl $1, %eax;" * 50000 + "ret", "f", 0x10000000, {}, limits=AssemblerLimits(megabytes=1))
+    code = "".join(f"addl ${number}, %eax;" for number in range(50000))
+    assemble("f:" + chr(10) + code + "ret", "f", 0x10000000, {}, limits=AssemblerLimits(megabytes=1))
 except AssemblyError as error:
     print(error)
 """
