@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Iterator
 
 from pytest_llmcompiler.assembler.tokens import parse_integer
-from pytest_llmcompiler.errors import UnsupportedError
 
 _LISTING = re.compile(r"^[ \t]*[\w$?@]+[ \t]+(?:PROC|SEGMENT)\b", re.IGNORECASE | re.MULTILINE)
 """Matches in listings, and in no other assembly."""
@@ -35,6 +34,8 @@ _ELEMENT = re.compile(r"""(?:'[^']*'|"[^"]*"|\([^()]*\)|[^,'"])+""")
 _DUPLICATE = re.compile(r"(\w+)\s+dup\s*\(\s*(\w+|\?)\s*\)", re.IGNORECASE)
 _FLAT = re.compile(r"\bflat\s*:\s*", re.IGNORECASE)
 _OFFSET = re.compile(r"\boffset\s+(?:flat\s*:\s*)?", re.IGNORECASE)
+_FROM_IMAGE = re.compile(r"\bimagerel\s+", re.IGNORECASE)
+"""The operator for the distance of an address from `__ImageBase`, which is 0 here."""
 _JUMP_DISTANCE = re.compile(r"\b(?:short|near(?:\s+ptr)?)\s+", re.IGNORECASE)
 
 
@@ -44,11 +45,9 @@ def is_listing(text: str) -> bool:
 
 
 def convert_to_gnu(text: str) -> str:
-    """A listing in GNU syntax, with the same line numbers; any other text unchanged. Raises UnsupportedError."""
+    """A listing in GNU syntax, with the same line numbers; any other text unchanged."""
     if not is_listing(text):
         return text
-    if "__ImageBase" in text:
-        raise UnsupportedError("tables of distances from __ImageBase, as switches have them, are not supported")
     return "\n".join(map(_convert_line, text.split("\n")))
 
 
@@ -104,7 +103,7 @@ def _convert_data(width: int, values: str) -> str:
 def _convert_elements(width: int, values: str) -> Iterator[str]:
     """The GNU directive for each element of a data directive. An uninitialised element (`?`) becomes 0."""
     for element in _ELEMENT.findall(values):
-        element = _OFFSET.sub("", _FLAT.sub("", element.strip()))
+        element = _FROM_IMAGE.sub("", _OFFSET.sub("", _FLAT.sub("", element.strip())))
         duplicate = _DUPLICATE.fullmatch(element)
         if duplicate:
             yield f".fill {duplicate[1]}, {width}, {duplicate[2].replace('?', '0')}"

@@ -190,7 +190,8 @@ class FunctionUnderTest:
         self, text: str, assembler: AssemblerName, binding_number: int, encode: Encoder = run_keystone
     ) -> AssembledCode:
         golden, target = self.reference.golden, self.reference.target
-        library = None if target.foreign_system else _LibraryAddresses(self.reference)
+        system = target.foreign_system
+        library = system.linker_symbols if system else _LibraryAddresses(self.reference)
         try:
             return assemble(
                 text,
@@ -205,7 +206,7 @@ class FunctionUnderTest:
                 encode=encode,
             )
         except LinkError as error:
-            if library is not None and error.missing and load_names().lacking.issuperset(error.missing):
+            if system is None and error.missing and load_names().lacking.issuperset(error.missing):
                 names = ", ".join(error.missing)
                 raise UnsupportedError(f"the C library that code is judged with lacks glibc's {names}") from error
             raise

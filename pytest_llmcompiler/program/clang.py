@@ -153,15 +153,13 @@ class Toolchain:
         """Start what `emit_assembly` does. Returns the function that waits for the assembly.
 
         The bundled clang emits it, even where a system clang made the IR. The pass lists are O0 to O3, `default<O2>`
-        and `module(default<O2>)`. As zig's front end does, O1 and O3 are taken for O2, but for guest targets.
-        Raises ClangError for any other.
+        and `module(default<O2>)`. Raises ClangError for any other.
         """
         match = re.fullmatch(r"(?:module\()?(?:default<)?(O[0123])>?\)?", passes)
         if match is None:
             known = "O0 to O3, default<O2>, module(default<O2>)"
             raise ClangError(f"unknown pass list {passes!r}: expected one of {known}")
-        own_level = match[1] if self.target.foreign_system or match[1] == "O0" else "O2"
-        run = _start_module(ir, self.target, *_MODULE_FLAGS, f"-{own_level}", "-S", f"-masm={syntax}")
+        run = _start_module(ir, self.target, *_MODULE_FLAGS, f"-{match[1]}", "-S", f"-masm={syntax}")
         return lambda: run.result().stdout.decode(errors=_BAD_BYTES)
 
     def start_level(self, ir: str, level: OptimisationLevel) -> Callable[[], str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +38,8 @@ class ForeignSystem:
     """The start of the linker's names for all functions of the code and of the library wrapper."""
     implicit_functions: tuple[str, ...]
     """Functions of the library wrapper that LLVM's code generators call although the IR does not."""
+    linker_symbols: Mapping[str, int]
+    """Symbols that the system's linker defines, with the addresses that they have here."""
     unwrapped_functions: frozenset[str]
     """Functions of the library that can't be wrapped. Code that calls one is not judged."""
 

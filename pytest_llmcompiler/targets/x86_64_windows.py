@@ -156,6 +156,10 @@ _UNWRAPPED_FUNCTIONS = frozenset((
 ))  # fmt: skip
 """Functions that share a data type with their caller which is laid out otherwise on Windows, or that call it back."""
 
+_LINKER_SYMBOLS = {"__ImageBase": 0}
+"""The start of the image. Microsoft's compiler writes the tables of switches as distances from it, in 32 bits: from 0,
+they are the addresses themselves, and all code here lies below 2 GiB."""
+
 TARGET = Target(
     name="x86_64-windows",
     triple="x86_64-w64-windows-gnu",
@@ -197,6 +201,7 @@ TARGET = Target(
         library_wrapper=Path(__file__).with_suffix(".c"),
         symbol_prefix="win64.",
         implicit_functions=_IMPLICIT_FUNCTIONS,
+        linker_symbols=_LINKER_SYMBOLS,
         unwrapped_functions=_UNWRAPPED_FUNCTIONS,
     ),
 )

@@ -210,12 +210,6 @@ def test_claimed_sizes_on_other_targets(target: str, code: str, size: int) -> No
     assert verdict.detail["promised"] == {"instructions": {"said": 2, "is": 2}, "size": {"said": 8, "is": size}}
 
 
-def test_claimed_sizes_of_a_listing_that_is_not_supported() -> None:
-    code = "_TEXT SEGMENT\ntwice PROC\n\tlea rax, OFFSET FLAT:__ImageBase\n\tret 0\ntwice ENDP\n_TEXT ENDS\nEND\n"
-    verdict = check(TWICE_C, "twice", CLAIM.format(code), examples=20, target="x86_64-windows")
-    assert verdict.kind == "inconclusive" and verdict.detail["promised"]["size"]["is"] is None
-
-
 @pytest.mark.parametrize("target", targets())
 def test_wrong_ir_is_traced_back_on_every_target(target: str) -> None:
     source = "void set(int *p, int x) { p[0] = x; p[1] = x; }\n"

@@ -119,6 +119,14 @@ def test_every_extracted_function_compiles(compiled: Compile) -> None:
         assert extract(cut, function) == cut, function
 
 
+def test_levels_of_the_reference_differ(compiled: Compile) -> None:
+    """Loops are vectorised from O2 on."""
+    source = "int f(const int *p, int n) { int t = 0; for (int i = 0; i < n; i++) t += p[i] * p[i]; return t; }"
+    texts = {level: compiled(source).texts.assembly("f", level) for level in ("O0", "O1", "O2")}
+    assert len(set(texts.values())) == 3
+    assert "xmm" in texts["O2"] and "xmm" not in texts["O1"]
+
+
 def test_two_modules_do_not_rename_each_others_structs(compiled: Compile) -> None:
     first = compiled("struct node { int a; }; int f(struct node n) { struct node m = n; return m.a; }")
     second = compiled("struct node { long b; char c; }; long g(struct node *n) { return n->b; }")

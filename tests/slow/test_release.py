@@ -49,14 +49,6 @@ def wheel_in(folder: Path) -> Path:
     return wheel
 
 
-def install(tmp_path: Path, wheel: Path, extra: str) -> Path:
-    """The folder of the programs of a new environment that has the wheel and nothing else."""
-    run_well([sys.executable, "-m", "venv", tmp_path / "environment"], tmp_path)
-    programs = tmp_path / "environment" / "bin"
-    run_well([programs / "pip", "install", "--quiet", "--prefer-binary", f"{wheel}{extra}"], tmp_path)
-    return programs
-
-
 def test_what_is_built_can_be_uploaded(built: Path) -> None:
     run_well([sys.executable, "-m", "twine", "check", "--strict", *built.iterdir()], built)
     assert len(list(built.iterdir())) == 2
@@ -79,30 +71,45 @@ def test_the_wheel_holds_the_package_and_nothing_else(built: Path) -> None:
     } <= shipped
 
 
-@pytest.mark.parametrize("extra", ["", "[gguf]"])
-def test_the_first_page_is_followed(built: Path, tmp_path: Path, extra: str) -> None:
-    """Without the extra the judge works, and a model file is one line that names the extra."""
-    assert INSTALLATION and INSTALLATION[1] == "'pytest-llmcompiler[gguf]'"
-    programs = install(tmp_path, wheel_in(built), extra)
-    project = tmp_path / "project"
-    for name, text in FILES:
-        (project / name).parent.mkdir(parents=True, exist_ok=True)
-        (project / name).write_text(text, encoding="utf-8")
-    assert "reference" in COMMANDS[0] and "tiny" in COMMANDS[1] and len(COMMANDS) == 2
-    for command in COMMANDS:
+class Project:
+    """An empty environment, and a folder with the files of the first page."""
+
+    def __init__(self, folder: Path) -> None:
+        run_well([sys.executable, "-m", "venv", folder / "environment"], folder)
+        self._programs, self._cache = folder / "environment" / "bin", folder / "cache"
+        self._folder = folder / "project"
+        for name, text in FILES:
+            (self._folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (self._folder / name).write_text(text, encoding="utf-8")
+
+    def install(self, wheel: Path, extra: str) -> str:
+        """Install the wheel with an extra, and return the list of all that is installed."""
+        run_well([self._programs / "pip", "install", "--quiet", "--prefer-binary", f"{wheel}{extra}"], self._folder)
+        return run_well([self._programs / "pip", "list"], self._folder)
+
+    def run(self, command: str) -> subprocess.CompletedProcess[str]:
         program, *arguments = command.split()
-        result = run([programs / program, *arguments], project, LLMC_CACHE=str(tmp_path / "cache"))
-        if "tiny" in arguments and not extra:
-            assert result.returncode == pytest.ExitCode.USAGE_ERROR
-            assert result.stderr.strip().splitlines() == [
-                "ERROR: --llmc-model: tiny needs llama.cpp: pip install 'pytest-llmcompiler[gguf]', which compiles it in "
-                "some minutes"
-            ]
-        else:
-            assert result.returncode in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED), (
-                result.stdout + result.stderr
-            )
-            assert re.search(r"\d+ (passed|failed)", result.stdout), result.stdout
-            assert str(ROOT) not in result.stdout
-    listed = run_well([programs / "pip", "list"], project)
-    assert ("llama" in listed) == bool(extra)
+        return run([self._programs / program, *arguments], self._folder, LLMC_CACHE=str(self._cache))
+
+
+def assert_judged(result: subprocess.CompletedProcess[str]) -> None:
+    assert result.returncode in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED), result.stdout + result.stderr
+    assert re.search(r"\d+ (passed|failed)", result.stdout), result.stdout
+    assert str(ROOT) not in result.stdout
+
+
+def test_the_first_page_is_followed(built: Path, tmp_path: Path) -> None:
+    """Without the extra the judge works, and a model file is one line that names the extra, which then is installed."""
+    assert INSTALLATION and INSTALLATION[1] == "'pytest-llmcompiler[gguf]'"
+    with_clang, with_tiny = COMMANDS
+    assert "reference" in with_clang and "tiny" in with_tiny
+    project = Project(tmp_path)
+    assert "llama" not in project.install(wheel_in(built), "")
+    assert_judged(project.run(with_clang))
+    refused = project.run(with_tiny)
+    assert refused.returncode == pytest.ExitCode.USAGE_ERROR
+    assert refused.stderr.strip().splitlines() == [
+        "ERROR: --llmc-model: tiny needs llama.cpp: pip install 'pytest-llmcompiler[gguf]', which compiles it in some minutes"
+    ]
+    assert "llama" in project.install(wheel_in(built), "[gguf]")
+    assert_judged(project.run(with_tiny))
