@@ -9,7 +9,7 @@ from typing import Any
 
 from pytest_llmcompiler.cache_files import CacheFile, describe_libraries
 from pytest_llmcompiler.corpus.relations import ParameterRelations, RelationScope
-from pytest_llmcompiler.values.c_types import Array, Float, Int, Type
+from pytest_llmcompiler.values.c_types import Array, Float, Int, Type, Vector
 from pytest_llmcompiler.values.input import Alias, Callback, Input, Object, StandardStream, SymbolPointer, Value
 from pytest_llmcompiler.values.pickled import PickleFormat
 
@@ -56,7 +56,7 @@ class SavedCorpus:
 
 _TARGET_CLASSES = (Object, Callback, Alias, SymbolPointer, StandardStream)
 """The classes of what a pointer leads to."""
-SAVED_CLASSES = (SavedCorpus, Input, Value, *_TARGET_CLASSES, ParameterRelations, Int, Float, Array)
+SAVED_CLASSES = (SavedCorpus, Input, Value, *_TARGET_CLASSES, ParameterRelations, Int, Float, Array, Vector)
 """The dataclasses of which a saved corpus consists."""
 
 

@@ -106,7 +106,7 @@ class Machine:
         self._heap = Heap(self.guest, self._arena, garbage_pattern)
         self._most_allocations = MAX_ALLOCATIONS
         if runs_processes:
-            self._heap.pool = HeapPool(self.guest.uc, GARBAGE[garbage_pattern])
+            self._heap.pool = HeapPool(self.guest.uc, self.guest.pages, GARBAGE[garbage_pattern])
         self._kernel = Kernel(self.guest.uc, self.processor)
         self._processor_execution: ProcessorExecution | None = None
         """Runs code on the processor itself; None where the emulator runs it."""
@@ -144,7 +144,8 @@ class Machine:
         self.guest.save_memory()
         has_booleans = bool(candidate and candidate.booleans)
         if natively:
-            self._processor_execution = ProcessorExecution(self.guest, self._arena, self._uninitialised)
+            further = self._heap.pool.size if self._heap.pool else 0
+            self._processor_execution = ProcessorExecution(self.guest, self._arena, self._uninitialised, further)
         self._native = (
             None if has_booleans or natively else NativeRunner.open(self.guest, self._arena, self.errno_address)
         )

@@ -43,6 +43,7 @@ _FUNCTIONS: Mapping[str, tuple[Any, tuple[Any, ...]]] = {
     "native_open_trace": (_POINTER, (_POINTER, _U64, _U64, _U64, _U64)),
     "native_reset_trace": (None, (_POINTER,)),
     "native_close_trace": (None, (_POINTER,)),
+    "native_keep_address_bits": (ctypes.c_bool, (_POINTER,)),
     "native_open_counter": (_POINTER, (_POINTER, _POINTER, _U32)),
 }
 
@@ -58,6 +59,14 @@ def load_library() -> ctypes.CDLL | None:
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments
     return library
+
+
+def keep_address_bits(uc: Any) -> None:
+    """Have accesses of an emulator fault where only the upper 12 bits of their addresses are wrong; nothing where the
+    library can't be built. It is not done for each machine, since the engine, which runs first, looks at all bits."""
+    library = load_library()
+    if library:
+        library.native_keep_address_bits(uc._uch)
 
 
 class NativeRunner:

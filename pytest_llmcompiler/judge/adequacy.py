@@ -79,7 +79,7 @@ class MutantRunner:
         `examples` is the number of inputs that were to be generated.
         """
         short = {input: entry for input, entry in entries.items() if entry.expected.executed_bytes <= _LONG_BYTES}
-        if not short or not self._under_test.reference.target.is_native or self._under_test.needs_processor:
+        if not short or not self._under_test.reference.target.is_native or self._under_test.native.needs_processor:
             return []
         engine = FunctionEngine(lambda kind: build_plain_image(self._under_test, short))
         executed = sum(entry.expected.executed_bytes for entry in short.values())

@@ -17,11 +17,15 @@ from pytest_llmcompiler.targets.processor import Processor
 class CostCounts(NamedTuple):
     """What code that passes costs."""
 
-    instructions: int
+    instructions: int | None
     """Instructions that its runs execute, one on each input of the suite. Those of functions that it calls count, and
-    each repetition of a string instruction."""
+    each repetition of a string instruction. None for code that the processor itself runs, where nothing counts them."""
     bytes: int
     """Bytes of its machine code, with the padding inside of it."""
+
+    def to_json(self) -> dict[str, int]:
+        """What is known, by name."""
+        return {name: count for name, count in self._asdict().items() if count is not None}
 
 
 def measure_bytes(code: AssembledCode, others: Collection[str], processor: Processor) -> int:
@@ -70,7 +74,9 @@ class CostFile:
         data = self._file.read()
         try:
             costs = json.loads(data) if data is not None else None
-            return costs and {level: CostCounts(*map(int, cost)) for level, cost in costs.items()}
+            return costs and {
+                level: CostCounts(None if one is None else int(one), int(two)) for level, (one, two) in costs.items()
+            }
         except (ValueError, TypeError, AttributeError):  # the file was written by something else
             return None
 

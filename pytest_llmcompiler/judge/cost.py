@@ -45,7 +45,7 @@ def compile_levels(reference: Reference, function: str) -> Iterator[tuple[Optimi
 
 def describe_costs(own: CostCounts, references: Mapping[str, CostCounts]) -> dict[str, Any]:
     """The fact `cost` of a verdict."""
-    return {"cost": own._asdict() | {"references": {level: cost._asdict() for level, cost in references.items()}}}
+    return {"cost": own.to_json() | {"references": {level: cost.to_json() for level, cost in references.items()}}}
 
 
 class PassingRun(NamedTuple):
@@ -86,18 +86,18 @@ class CostMeter:
 
     def _measure(self, passing: PassingRun) -> CostCounts | None:
         under_test, candidate = self._suite.under_test, passing.differential.candidate
-        instructions = self._count(passing)
-        if instructions is None:
-            return None
+        instructions = None
+        if not under_test.native.applies_to(candidate):
+            instructions = self._count(passing)
+            if instructions is None:
+                return None
         others = under_test.reference.signatures.keys() - {under_test.function}
         return CostCounts(instructions, measure_bytes(candidate, others, under_test.reference.target.processor))
 
     def _count(self, passing: PassingRun) -> int | None:
-        """The instructions that a candidate executes on the suite; None where they can't be counted: the emulator
-        counts them, and some code runs on the processor itself."""
+        """The instructions that a candidate executes on the suite, as the emulator counts them; None where it gives up
+        on the candidate."""
         differential, engine = passing
-        if self._suite.under_test.runs_natively(differential.candidate):
-            return None
         entries = range(len(self._suite.corpus.entries)) if engine is None else engine.uncounted
         counted = engine.instructions if engine else 0
         if not entries:

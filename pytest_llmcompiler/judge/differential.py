@@ -55,7 +55,7 @@ class DifferentialRun:
     @property
     def runs_natively(self) -> bool:
         """Whether the candidate runs on the processor itself."""
-        return self._natively or self.suite.under_test.runs_natively(self.candidate)
+        return self._natively or self.suite.under_test.native.applies_to(self.candidate)
 
     @functools.cached_property
     def machine(self) -> Machine:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TypedDict
 
 from pytest_llmcompiler.emulator.machine import Machine
+from pytest_llmcompiler.emulator.native_run import keep_address_bits
 from pytest_llmcompiler.emulator.observation import ENDINGS, Observation
 from pytest_llmcompiler.emulator.register_batch import RegisterBatch
 from pytest_llmcompiler.emulator.tracing import TracedRun
@@ -47,6 +48,7 @@ def find_disagreement(emulated: DifferentialRun, native: DifferentialRun) -> Dis
 
     Only a child process may call this: the candidate's code is hostile.
     """
+    keep_address_bits(emulated.machine.guest.uc)
     endless = 0
     for index, entry in enumerate(emulated.suite.corpus.entries.values()):
         runs = [one.machine.run(entry.layout, entry.call, entry.limit) for one in (emulated, native)]

@@ -42,7 +42,7 @@ class EngineFuzzer:
     def search(self, entries: Mapping[Input, SuiteEntry]) -> list[Input]:
         """Inputs on which the reference takes edges that it takes on none of the entries; nothing where there is no
         engine for the function. Whether the function is defined on them is for the oracle to say."""
-        if self.under_test.needs_processor:
+        if self.under_test.native.needs_processor:
             return []
         engine = FunctionEngine(lambda kind: build_plain_image(self.under_test, entries), has_looks=True)
         try:

@@ -12,9 +12,9 @@ from pytest_llmcompiler.assembler.job import Encoder
 from pytest_llmcompiler.assembler.keystone_engine import run_keystone
 from pytest_llmcompiler.corpus.possible_values import PossibleValues
 from pytest_llmcompiler.emulator.machine import Machine
-from pytest_llmcompiler.emulator.native.support import find_native_level, find_problem
 from pytest_llmcompiler.errors import AssemblyError, CaseError, LinkError, ProcessStartError, UnsupportedError
 from pytest_llmcompiler.judge.most_recent import MostRecent
+from pytest_llmcompiler.judge.native_policy import NativePolicy
 from pytest_llmcompiler.program.case_symbols import CaseSymbols, collect_case_symbols
 from pytest_llmcompiler.program.glibc import load_names
 from pytest_llmcompiler.program.image import ProgramImage
@@ -23,7 +23,7 @@ from pytest_llmcompiler.program.ir_queries import defined_functions
 from pytest_llmcompiler.program.ir_rewrites import split_multiply_add
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.targets.code import AssembledCode, AssemblerName
-from pytest_llmcompiler.targets.levels import ISA_LEVELS, IsaLevel, find_needed_level, is_within
+from pytest_llmcompiler.targets.levels import IsaLevel
 from pytest_llmcompiler.targets.target import ForeignSystem
 from pytest_llmcompiler.values.c_types import Pointer, Type, find_unsupported
 from pytest_llmcompiler.values.layout import MAX_OBJECT_BYTES
@@ -47,7 +47,8 @@ class FunctionUnderTest:
     def __init__(self, reference: Reference, function: str, native_level: IsaLevel | None = None) -> None:
         """`native_level`: the highest level of the instruction set of which candidates run natively, where the emulator
         can't run them; None: none does."""
-        self.reference, self.function, self._native_level = reference, function, native_level
+        self.reference, self.function = reference, function
+        self.native = NativePolicy(reference, native_level)
         reference.start_golden()
         if function not in reference.signatures:
             known = ", ".join(reference.signatures)
@@ -77,8 +78,8 @@ class FunctionUnderTest:
         if "blockaddress(" in self.reference.ir:
             return "the file takes the addresses of labels, which only code of the same function can use"
         foreign_system = self.reference.target.foreign_system
-        if self.needs_processor:
-            return self._find_native_reason()
+        if self.native.needs_processor:
+            return self.native.find_unjudgeable_reason()
         return self._find_foreign_reason(foreign_system) if foreign_system else None
 
     def _find_foreign_name(self) -> str | None:
@@ -130,30 +131,12 @@ class FunctionUnderTest:
             _ = self.contracted_variants
         return code
 
-    @property
-    def needs_processor(self) -> bool:
-        """Whether the function itself is compiled for instructions that the emulator does not have."""
-        return self.reference.case.isa in ISA_LEVELS[2:]
-
-    def _find_native_reason(self) -> str | None:
-        """Why a function that only the processor itself can run can't be judged; None where it can."""
-        isa = self.reference.case.isa
-        if self._native_level is None or not is_within(isa, self._native_level):
-            return f"the case is for {isa}: code of that level runs where --llmc-isa {isa} allows it"
-        if not self.can_run_natively:
-            return f"the case is for {isa}, and nothing runs natively here: {find_problem()}"
-        if not is_within(isa, find_native_level(isa)):
-            return f"the case is for {isa}, and this machine's processor is {find_native_level(isa)}"
-        if re.search(r"^@llvm\.global_ctors = .*\[[1-9]", self.reference.program_ir, re.M):
-            return f"the case is for {isa} and has constructors, which run in the emulator"
-        return None
-
     def has_contractions(self, candidate: AssembledCode) -> bool:
         """Whether a candidate, or the reference beside it, may add products that are not rounded."""
-        if self.needs_processor:
+        if self.native.needs_processor:
             return True
         is_contracted = any(name.startswith(FMA_MNEMONICS) for name in set(candidate.mnemonics.values()))
-        return is_contracted and self.runs_natively(candidate)
+        return is_contracted and self.native.applies_to(candidate)
 
     @functools.cached_property
     def contracted_variants(self) -> tuple[AssembledCode, ...]:
@@ -164,7 +147,7 @@ class FunctionUnderTest:
             ir = reference.texts.ir(self.function)
             with reference.blame_case():
                 choices = [contract(ir, from_last=from_last) for from_last in (False, True)]
-                choices += [split_multiply_add(ir)] if self.needs_processor else []
+                choices += [split_multiply_add(ir)] if self.native.needs_processor else []
                 texts = [reference.toolchain.emit_assembly(text, "O2") for text in dict.fromkeys(choices)]
             return tuple(self._assemble(text, "llvm", 0) for text in dict.fromkeys(texts))
         return ()
@@ -218,22 +201,6 @@ class FunctionUnderTest:
         is_enough = is_foreign or candidate.external_symbols <= golden.addresses.keys()
         return golden if is_enough else self.reference.golden_with_library
 
-    @property
-    def can_run_natively(self) -> bool:
-        """Whether code for the target can run on this machine's processor."""
-        target = self.reference.target
-        return target.is_native and target.foreign_system is None and not find_problem()
-
-    def runs_natively(self, candidate: AssembledCode) -> bool:
-        """Whether a candidate runs on this machine's processor: the emulator lacks instructions of it or of the case,
-        the settings allow it, and the processor has them."""
-        if self._native_level is None or not self.can_run_natively:
-            return False
-        if self.needs_processor:
-            return True
-        level = find_needed_level(candidate, self.reference.target.processor)
-        return level != "x86-64" and is_within(level, find_native_level(self._native_level))
-
     @functools.cached_property
     def _waiting_machine(self) -> Machine:
         """A machine that awaits a candidate, in the golden program. Children inherit it: building one takes longer than
@@ -261,7 +228,7 @@ class FunctionUnderTest:
             return self.open_machine(self.program_for(candidate), candidate, natively=natively)
         machine = self._waiting_machine
         del self._waiting_machine
-        machine.load_candidate(candidate, natively=natively or self.needs_processor)
+        machine.load_candidate(candidate, natively=natively or self.native.needs_processor)
         return machine
 
     def open_reference_machine(self, code: AssembledCode) -> Machine:
@@ -286,7 +253,7 @@ class FunctionUnderTest:
     def open_contracted_machines(self) -> list[Machine]:
         """Machines that run the variants natively. Only a process that may run them may call this."""
         return [
-            self.open_machine(self.program_for(code), code, natively=self.runs_natively(code))
+            self.open_machine(self.program_for(code), code, natively=self.native.applies_to(code))
             for code in self.contracted_variants
         ]
 
@@ -325,7 +292,7 @@ class FunctionUnderTest:
                 self.signature,
                 candidate=candidate,
                 awaits_candidate=awaits_candidate,
-                natively=natively or self.needs_processor,
+                natively=natively or self.native.needs_processor,
                 externals=self.reference.external_functions,
                 garbage_pattern=garbage_pattern,
                 trace_blocks=trace_blocks,

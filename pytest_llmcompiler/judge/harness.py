@@ -64,7 +64,7 @@ emulator comes near it."""
 _RUN_MEGABYTES = 16_384
 """Address space of the process that runs a candidate, in MiB: unicorn reserves gigabytes that it never touches."""
 
-_NATIVE_FILE_BYTES = 128 << 20
+NATIVE_FILE_BYTES = 256 << 20
 """The longest file of such a process, in bytes, where candidates may run natively: it has the memory of a program."""
 
 _PRIVATE = "the function is local to the answer, and its compiler may have fitted it to the answer's own calls"
@@ -89,7 +89,7 @@ class Harness:
             is_first_enough=not settings.count_agreeing,
         )
         """Runs what is only asked whether it shows the same."""
-        if self._under_test.needs_processor:
+        if self._under_test.native.needs_processor:
             self.engine.give_up()
         self._prover = Prover(self._under_test) if settings.prove else None
         self._look = SecondLook(self._suite, settings.effort, settings.seed)
@@ -173,7 +173,7 @@ class Harness:
             candidate = self._assemble(assembly, encode=self.engine.encode)
             if isinstance(candidate, Verdict):
                 return ReproducibleVerdict(candidate)
-            natively = self._under_test.runs_natively(candidate)
+            natively = self._under_test.native.applies_to(candidate)
             request = self._look.build_request(candidate, taught)
             result = None if natively else self._run_engine(candidate, request)
             detail |= {"assembler": candidate.assembler, "fallback": candidate.fallback_reason, **self._suite.counts()}
@@ -235,7 +235,7 @@ class Harness:
 
     def _compare_engines(self, emulated: DifferentialRun) -> None:
         """Raise JudgeError where a candidate that the emulator can run runs otherwise on the processor itself."""
-        if not self._under_test.can_run_natively:
+        if not self._under_test.native.is_possible:
             return
         native = DifferentialRun(emulated.suite, emulated.candidate, emulated.assembly, natively=True)
         self._under_test.prepare_machine()
@@ -495,7 +495,7 @@ class Harness:
             *args,
             seconds=_RUN_SECONDS,
             megabytes=_RUN_MEGABYTES,
-            file_bytes=_NATIVE_FILE_BYTES if natively else sandbox.OUTPUT_BYTES,
+            file_bytes=NATIVE_FILE_BYTES if natively else sandbox.OUTPUT_BYTES,
             is_confined=not natively,  # the process that runs code natively is a program that the child starts
         )
 

@@ -17,7 +17,7 @@ _MAIN_INPUTS: WeakKeyDictionary[Reference, dict[str, list[Input]]] = WeakKeyDict
 
 def find_main_inputs(under_test: FunctionUnderTest) -> list[Input]:
     """The inputs that the program's own `main` passes to the function, in the order of the calls."""
-    inputs = _record_all(under_test.reference, natively=under_test.needs_processor)
+    inputs = _record_all(under_test.reference, natively=under_test.native.needs_processor)
     return inputs.get(under_test.function, [])
 
 

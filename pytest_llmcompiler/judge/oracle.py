@@ -24,6 +24,7 @@ from pytest_llmcompiler.judge.dont_care import DontCareBytes
 from pytest_llmcompiler.judge.engine_calls import write_calls
 from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
 from pytest_llmcompiler.judge.most_recent import MostRecent
+from pytest_llmcompiler.judge.native_policy import BYTES_PER_NATIVE_STEP
 from pytest_llmcompiler.judge.reference_builds import ReferenceBuilds
 from pytest_llmcompiler.judge.whole_file import WholeFileCheck
 from pytest_llmcompiler.judge.whole_program import HangLimit, WholeProgram, limit_reference, run_whole_program
@@ -36,8 +37,6 @@ _MAX_INSTRUCTIONS, _INSTRUCTIONS_PER_STEP = 4_000_000, 30
 needs more is dropped: each candidate would run it too."""
 _SAMPLE_INSTRUCTIONS = 50_000
 """Instructions of the reference on the first input that takes too long: enough to tell what its steps cost."""
-_BYTES_PER_NATIVE_STEP = 20
-"""Bytes of code at -O0 that a step of the probe stands for."""
 _BYTES_EXECUTED_PER_STEP = 3
 """Bytes of code that all runs of the references together execute in the time of a step of the probe: the golden image
 with a Python hook for each block, and counting instructions."""
@@ -194,14 +193,18 @@ class Oracle:
         """The expected run on an input. It also teaches the probe how much its runs cost."""
         golden = self._machines.golden
         run = golden.run(layout, call, limit)
-        if self._under_test.needs_processor:  # nothing counts what the processor executes: the probe has run before
-            edges = frozenset((0, edge) for edge in self._machines.probe.read_edges())
-            executed = self._machines.probe.steps * _BYTES_PER_NATIVE_STEP
-            run = replace(run, edges=edges, executed_bytes=executed)
+        if self._under_test.native.needs_processor:
+            run = self._count_by_probe(run)
         self._has_run_golden = True
         self._budget.charge(_run_cost(run, golden))
         self._machines.probe.expect_library(golden.library_share)
         return run
+
+    def _count_by_probe(self, run: Observation) -> Observation:
+        """A run of the processor itself, where nothing counts what is executed, with what the last run of the probe has
+        counted."""
+        edges = frozenset((0, edge) for edge in self._machines.probe.read_edges())
+        return replace(run, edges=edges, executed_bytes=self._machines.probe.steps * BYTES_PER_NATIVE_STEP)
 
     def _run_sample(self, layout: Layout, call: abi.CallSetup) -> None:
         """Run the start of a run that takes too long, to teach the probe how much its runs cost."""
@@ -245,7 +248,14 @@ class Oracle:
             return None
         machines, instructions = self._machines, limit_reference(self._under_test.reference.case)
         others = [machines.probe.run_program, machines.optimised[0].run_program]
-        return run_whole_program(others, machines.golden, _HANG_LIMIT, instructions)
+        return run_whole_program(self._run_golden_program, others, _HANG_LIMIT, instructions)
+
+    def _run_golden_program(self, limit: int) -> Observation:
+        run = self._machines.golden.run_program(limit)
+        if not self._under_test.native.needs_processor:
+            return run
+        self._machines.probe.run_program(limit)
+        return self._count_by_probe(run)
 
     def effort(self) -> int:
         """The effort of the last run of the probe, in its steps."""

@@ -20,7 +20,7 @@ from pytest_llmcompiler.judge.code_cost import CostCounts, measure_bytes
 from pytest_llmcompiler.judge.cost import compile_levels, describe_costs
 from pytest_llmcompiler.judge.coverage import pass_verdict
 from pytest_llmcompiler.judge.explain import FACTS, Explanation
-from pytest_llmcompiler.judge.harness import Harness
+from pytest_llmcompiler.judge.harness import NATIVE_FILE_BYTES, Harness
 from pytest_llmcompiler.judge.listing import Listing, list_code
 from pytest_llmcompiler.judge.program_look import ProgramLook
 from pytest_llmcompiler.judge.program_run import ProgramDifferentialRun
@@ -43,7 +43,7 @@ class ProgramHarness:
     def __init__(self, reference: Reference, settings: JudgeSettings) -> None:
         self.reference, self.function = reference, MAIN
         self._settings = settings
-        self.under_test = ProgramUnderTest(reference)
+        self.under_test = ProgramUnderTest(reference, settings.native_level)
         self.suite = ProgramSuite(self.under_test, settings.examples, settings.seed)
         self._look = ProgramLook(self.suite, settings.effort)
 
@@ -81,6 +81,7 @@ class ProgramHarness:
             return candidate
         detail |= {"assembler": candidate.assembler, "fallback": candidate.fallback_reason, **self.suite.counts}
         run = ProgramDifferentialRun(self.suite, candidate, assembly)
+        detail |= {"native": True} if run.runs_natively else {}
         try:
             explained, instructions = self._run(run, explain=explain)
         except (ChildDiedError, ChildTimeoutError) as error:
@@ -88,14 +89,15 @@ class ProgramHarness:
         if explained is None:
             explained = self._look_further(candidate, assembly, detail, explain=explain)
         if explained is None:
-            cost = describe_costs(self._measure(candidate, instructions), self._reference_costs)
+            counted = None if run.runs_natively else instructions
+            cost = describe_costs(self._measure(candidate, counted), self._reference_costs)
             return self._add_published(pass_verdict(detail | cost, self._settings.min_coverage), run)
         facts = {name: fact for name, fact in explained["facts"].items() if name in FACTS}
         verdict = Verdict(explained["kind"], explained["message"], tuple(explained["evidence"]), detail | facts)
         if self._settings.count_agreeing and verdict.kind in RUN_FAILURES:
             self.under_test.prepare_machine()
             with contextlib.suppress(ChildDiedError, ChildTimeoutError, ChildLostError):
-                verdict.detail["agreeing"] = _call_isolated(run.count_agreeing)
+                verdict.detail["agreeing"] = _call_isolated(run, run.count_agreeing)
         return self._add_published(verdict, run)
 
     def _look_further(
@@ -111,7 +113,8 @@ class ProgramHarness:
             return None
         self.under_test.prepare_machine()
         try:
-            failing = _call_isolated(ProgramDifferentialRun(self.suite, candidate, assembly, looked).list_failing)
+            run = ProgramDifferentialRun(self.suite, candidate, assembly, looked)
+            failing = _call_isolated(run, run.list_failing)
             fact["leads"] = len(failing)
             accepted = self._look.accept(looked[index] for index in failing)
             run = ProgramDifferentialRun(self.suite, candidate, assembly, accepted)
@@ -131,7 +134,7 @@ class ProgramHarness:
         else:
             self.under_test.prepare_machine()
             try:
-                published = _call_isolated(lambda: describe_output_runs(outputs, run.run_on(entries)))
+                published = _call_isolated(run, lambda: describe_output_runs(outputs, run.run_on(entries)))
             except (ChildDiedError, ChildTimeoutError, ChildLostError):
                 return verdict
         return replace(verdict, detail=verdict.detail | {"published": published}) if published else verdict
@@ -164,18 +167,18 @@ class ProgramHarness:
         self.under_test.prepare_machine()
         _ = self.suite.entries
         if not explain:
-            explained, instructions = _call_isolated(run.explain_first, shrinks=False)
+            explained, instructions = _call_isolated(run, run.explain_first, shrinks=False)
             return cast("Explanation | None", explained), instructions
-        index, instructions = _call_isolated(run.count_if_passing)
+        index, instructions = _call_isolated(run, run.count_if_passing)
         if index is None:
             return None, instructions
         self.suite.oracle.open()
         try:
-            return cast(Explanation, _call_isolated(run.explain, index, shrinks=True)), 0
+            return cast(Explanation, _call_isolated(run, run.explain, index, shrinks=True)), 0
         except (ChildDiedError, ChildTimeoutError):  # explaining may be what it died of
-            return cast(Explanation, _call_isolated(run.explain, index, shrinks=False)), 0
+            return cast(Explanation, _call_isolated(run, run.explain, index, shrinks=False)), 0
 
-    def _measure(self, candidate: AssembledCode, instructions: int) -> CostCounts:
+    def _measure(self, candidate: AssembledCode, instructions: int | None) -> CostCounts:
         return CostCounts(instructions, measure_bytes(candidate, (), self.reference.target.processor))
 
     @functools.cached_property
@@ -193,7 +196,7 @@ class ProgramHarness:
                 run = ProgramDifferentialRun(self.suite, candidate, text)
                 explained, instructions = self._run(run, explain=False)
                 if explained is None:
-                    costs[level] = self._measure(candidate, instructions)
+                    costs[level] = self._measure(candidate, None if run.runs_natively else instructions)
         return costs
 
 
@@ -201,6 +204,12 @@ AnyHarness = Harness | ProgramHarness
 """What judges candidates: of a function, or of a whole program."""
 
 
-def _call_isolated(function: Callable[..., Any], *args: Any, **options: Any) -> Any:
-    """The result of a function that runs hostile code, computed in a child process."""
-    return sandbox.call(lambda: function(*args, **options), seconds=_RUN_SECONDS, megabytes=_RUN_MEGABYTES)
+def _call_isolated(run: ProgramDifferentialRun, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    """The result of a function that runs hostile code, that of a differential run, computed in a child process."""
+    return sandbox.call(
+        lambda: function(*args, **options),
+        seconds=_RUN_SECONDS,
+        megabytes=_RUN_MEGABYTES,
+        file_bytes=NATIVE_FILE_BYTES if run.runs_natively else sandbox.OUTPUT_BYTES,
+        is_confined=not run.runs_natively,
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pytest_llmcompiler.corpus.budget import Budget
 from pytest_llmcompiler.corpus.probing import MAX_STEPS, TOO_LONG, ProbeResult, UndefinedInputError
@@ -14,6 +14,7 @@ from pytest_llmcompiler.emulator.machine import Machine
 from pytest_llmcompiler.emulator.observation import Observation
 from pytest_llmcompiler.emulator.probe import STEPS_PER_MICROSECOND, Probe
 from pytest_llmcompiler.judge.most_recent import MostRecent
+from pytest_llmcompiler.judge.native_policy import BYTES_PER_NATIVE_STEP
 from pytest_llmcompiler.judge.program_under_test import ProgramUnderTest
 from pytest_llmcompiler.judge.reference_builds import UNKNOWN
 from pytest_llmcompiler.judge.whole_program import HangLimit, compare_programs
@@ -98,6 +99,8 @@ class ProgramOracle:
         limit = max(_MAX_INSTRUCTIONS, _INSTRUCTIONS_PER_STEP * self._limit(steps))
         run = machines.golden.run_process(program, limit)
         _require_end(run)
+        if self._under_test.native.needs_processor:
+            run = replace(run, executed_bytes=look.steps * BYTES_PER_NATIVE_STEP)
         limit = _HANG_LIMIT.instructions(run.executed_bytes)
         for other in self._other_runs(program, limit):
             if any(compare_programs(run, other)):

@@ -55,12 +55,14 @@ class ProgramDifferentialRun:
     ) -> None:
         """`looked` are inputs that were made for the candidate: with these it is judged by them alone."""
         self._suite, self._candidate, self._assembly, self._looked = suite, candidate, assembly, looked
+        self.runs_natively = suite.under_test.native.applies_to(candidate)
+        """Whether the candidate runs on the processor itself, where nothing counts its instructions."""
         self._instructions = 0
         """Instructions of the runs with the first fill."""
 
     @functools.cached_property
-    def _counter(self) -> InstructionCounter:
-        return InstructionCounter(self._machine)
+    def _counter(self) -> InstructionCounter | None:
+        return None if self.runs_natively else InstructionCounter(self._machine)
 
     @property
     def _entries(self) -> tuple[ProgramEntry, ...]:
@@ -73,7 +75,8 @@ class ProgramDifferentialRun:
         return self._suite.under_test.open_candidate_machine(self._candidate)
 
     def count_if_passing(self) -> tuple[int | None, int]:
-        """The first failure, and the instructions that a candidate without one executes on the suite."""
+        """The first failure, and the instructions that a candidate without one executes on the suite: 0 where nothing
+        counts them."""
         return self.first_failure(), self._instructions
 
     def first_failure(self) -> int | None:
@@ -142,9 +145,10 @@ class ProgramDifferentialRun:
         return (None if index is None else self.explain(index, shrinks=shrinks)), instructions
 
     def _failure(self, entry: ProgramEntry, *, varied: bool) -> Failure | None:
-        before = self._counter.total
+        counter = self._counter
+        before = counter.total if counter else 0
         run = self._machine.run_process(entry.program, entry.limit)
-        self._instructions += self._counter.total - before
+        self._instructions += counter.total - before if counter else 0
         failure = self._failure_of(run, entry)
         if failure or not varied:
             return failure

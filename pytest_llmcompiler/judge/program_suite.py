@@ -14,7 +14,7 @@ from pytest_llmcompiler.corpus.budget import Budget
 from pytest_llmcompiler.corpus.fuzzer import Corpus
 from pytest_llmcompiler.corpus.hints import Hints, find_hints
 from pytest_llmcompiler.corpus.input_texts import InputTextGenerator
-from pytest_llmcompiler.corpus.probing import ProbeResult
+from pytest_llmcompiler.corpus.probing import TOO_LONG, ProbeResult, UndefinedInputError
 from pytest_llmcompiler.corpus.program_inputs import ProgramInputGenerator
 from pytest_llmcompiler.corpus.seed_pool import branch_features
 from pytest_llmcompiler.corpus.selection import choose_covering
@@ -181,7 +181,16 @@ class ProgramSuite:
                 if corpus.offer(input):
                     yield from _check_output(given, corpus.entries[input])
                 else:
-                    yield f"{given.place}: the program is not defined on this input, which is not used"
+                    yield f"{given.place}: this input is not used, since {self._find_refusal(input)}"
+
+    def _find_refusal(self, input: Input) -> str:
+        """Why the program can't be judged on an input that was refused."""
+        try:
+            self.oracle.accept(input)
+        except UndefinedInputError as error:
+            reason = str(error)
+            return f"the program {reason} on it" if reason == TOO_LONG else f"it is not defined there: {reason}"
+        return "it is too much for all of the suite"
 
     def _generate(self, corpus: Corpus[ProgramEntry]) -> None:
         case, oracle = self.under_test.reference.case, self.oracle

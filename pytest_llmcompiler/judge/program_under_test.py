@@ -11,11 +11,13 @@ from pytest_llmcompiler.assembler.keystone_engine import run_keystone
 from pytest_llmcompiler.emulator.machine import Machine
 from pytest_llmcompiler.errors import CaseError, LinkError, ProcessStartError, UnsupportedError
 from pytest_llmcompiler.judge.most_recent import MostRecent
+from pytest_llmcompiler.judge.native_policy import NativePolicy
 from pytest_llmcompiler.program.glibc import load_names
 from pytest_llmcompiler.program.host_program import load_host_program
 from pytest_llmcompiler.program.image import ProgramImage
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.targets.code import AssembledCode, AssemblerName
+from pytest_llmcompiler.targets.levels import IsaLevel
 
 MAIN = "main"
 _CONSTRUCTORS = re.compile(r"\.(?:init_array|fini_array|preinit_array|ctors|dtors)\b")
@@ -25,8 +27,9 @@ _CONSTRUCTORS = re.compile(r"\.(?:init_array|fini_array|preinit_array|ctors|dtor
 class ProgramUnderTest:
     """The program of a reference."""
 
-    def __init__(self, reference: Reference) -> None:
-        self.reference = reference
+    def __init__(self, reference: Reference, native_level: IsaLevel | None = None) -> None:
+        """`native_level` is as for `NativePolicy`."""
+        self.reference, self.native = reference, NativePolicy(reference, native_level)
         reference.start_golden()
         self.signature = reference.signatures[MAIN]
 
@@ -53,7 +56,7 @@ class ProgramUnderTest:
             return f"the program needs what nothing defines: {', '.join(missing)}"
         if re.search(r"^@llvm\.global_(?:ctors|dtors) = .*\[[1-9]", reference.ir, re.M):
             return "the program has functions that run before or after main"
-        return None
+        return self.native.find_unjudgeable_reason()
 
     @functools.cached_property
     def host(self) -> ProgramImage:
@@ -109,7 +112,7 @@ class ProgramUnderTest:
         the machine is not loaded again."""
         machine = self._waiting_machine
         del self._waiting_machine
-        machine.load_candidate(candidate)
+        machine.load_candidate(candidate, natively=self.native.applies_to(candidate))
         return machine
 
     def open_machine(
@@ -122,7 +125,8 @@ class ProgramUnderTest:
         trace_blocks: bool = False,
         check_preconditions: bool = False,
     ) -> Machine:
-        """A machine that runs a build of the program. Raises CaseError where it ends before `main`."""
+        """A machine that runs a build of the program; natively, where the emulator can't run it. Raises CaseError where
+        it ends before `main`."""
         try:
             return Machine(
                 program,
@@ -130,6 +134,7 @@ class ProgramUnderTest:
                 self.signature,
                 candidate=candidate,
                 awaits_candidate=awaits_candidate,
+                natively=self.native.needs_processor,
                 garbage_pattern=garbage_pattern,
                 trace_blocks=trace_blocks,
                 check_preconditions=check_preconditions,

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pytest_llmcompiler.emulator.kernel import REFUSED_CALLS, SIGNAL_CODE
-from pytest_llmcompiler.emulator.machine import Machine
 from pytest_llmcompiler.emulator.observation import ENDINGS, Observation
 from pytest_llmcompiler.judge.compare import format_ending
 from pytest_llmcompiler.judge.compare_memory import first_difference
@@ -57,15 +56,19 @@ class WholeProgram:
 
 
 def run_whole_program(
-    others: Sequence[Callable[[int], Observation]], golden: Machine, hang_limit: HangLimit, instructions: int
+    run_golden: Callable[[int], Observation],
+    others: Sequence[Callable[[int], Observation]],
+    hang_limit: HangLimit,
+    instructions: int,
 ) -> WholeProgram | None:
     """Run the program with the reference in it, for at most so many instructions; None where that shows nothing of the
     function.
 
     That is where `main` does not reach the function, where the program does not end, and where another build of the
-    reference behaves differently. Each of `others` runs such a build for at most a number of instructions.
+    reference behaves differently. `run_golden` runs the build whose behaviour is expected for at most a number of
+    instructions, and each of `others` another one.
     """
-    run = golden.run_program(instructions)
+    run = run_golden(instructions)
     if not run.edges or run.outcome not in ("exit", "abort"):
         return None
     limit = hang_limit.instructions(run.executed_bytes)

@@ -32,7 +32,17 @@ from pytest_llmcompiler.program.initial_values import CellValue, SymbolAddress
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.program.stand_ins import DeclaredVariable
 from pytest_llmcompiler.program.symbol_facts import ProgramVariable, SymbolFacts
-from pytest_llmcompiler.values.c_types import Array, Field, Float, Function, Int, Param, Pointer, Struct, Unsupported
+from pytest_llmcompiler.values.c_types import (
+    Array,
+    Field,
+    Float,
+    Function,
+    Int,
+    Param,
+    Pointer,
+    Struct,
+    Unsupported,
+)
 from pytest_llmcompiler.values.pickled import PickleFormat
 
 _LIBRARIES = ("llvmlite", "ziglang")

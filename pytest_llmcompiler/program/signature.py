@@ -30,7 +30,9 @@ from pytest_llmcompiler.values.c_types import (
     Struct,
     Type,
     Unsupported,
+    Vector,
     find_unsupported,
+    has_vectors,
 )
 
 if TYPE_CHECKING:
@@ -236,11 +238,11 @@ class _DebugInfoReader:
         children = list(die.iter_children())
         params = [child for child in children if child.tag == "DW_TAG_formal_parameter"]
         return Function(
-            result=self._target(die),
+            result=_forbid_vectors(self._target(die)),
             params=tuple(
                 Param(
                     name=_text(child, "DW_AT_name") or str(index),
-                    type=_promote(self._target(child), is_promoted) or Unsupported("void"),
+                    type=_forbid_vectors(_promote(self._target(child), is_promoted)) or Unsupported("void"),
                     restrict=_has_qualifier(child, "DW_TAG_restrict_type"),
                 )
                 for index, child in enumerate(params)
@@ -317,7 +319,11 @@ class _DebugInfoReader:
             else:
                 count = 0
             type = Array(type, count) if isinstance(count, int) else Unsupported("an array of variable length")
-        return Unsupported("a vector type") if is_vector else type
+        if not is_vector or not isinstance(type, Array):
+            return type
+        size = _number(die, "DW_AT_byte_size") or type.size  # of three elements there is room for four
+        is_plain = size == type.size and not size & size - 1
+        return Vector(type.element, type.count) if is_plain else Unsupported("a vector of three elements, or the like")
 
     def _struct(self, die: DIE) -> Type:
         is_union = die.tag == "DW_TAG_union_type"
@@ -348,6 +354,11 @@ class _DebugInfoReader:
         else:  # DWARF 2 and 3 count bits from the most significant bit of the storage unit
             first = 8 * (offset + type.size) - _number(die, "DW_AT_bit_offset") - width
         return Field(name, first // 8, type, (first, width))
+
+
+def _forbid_vectors(type: Type | None) -> Type | None:
+    """The type of what is passed or returned: not yet of what has vectors in it."""
+    return Unsupported("a vector that is passed by value") if has_vectors(type) else type
 
 
 def _promote(type: Type | None, is_promoted: bool) -> Type | None:

@@ -94,6 +94,19 @@ class Array:
 
 
 @dataclass(frozen=True)
+class Vector(Array):
+    """A vector of GCC and clang (`vector_size`, `__m256i`) in memory: an array that is aligned to its size."""
+
+    @property
+    def align(self) -> int:
+        return self.size
+
+    @property
+    def name(self) -> str:
+        return f"vector of {self.count} {self.element.name}"
+
+
+@dataclass(frozen=True)
 class Field:
     """A member of a struct or union."""
 
@@ -206,6 +219,13 @@ def _reaches_function(type: Type | None, seen: set[int]) -> bool:
     if isinstance(type, Pointer):
         return isinstance(type.target, Function) or _reaches_function(type.target, seen)
     return isinstance(type, Array) and _reaches_function(type.element, seen)
+
+
+def has_vectors(type: Type | None) -> bool:
+    """Whether a value of a type has vectors in it, which have registers of their own when it is passed."""
+    if isinstance(type, Array):
+        return isinstance(type, Vector) or has_vectors(type.element)
+    return isinstance(type, Struct) and any(has_vectors(member.type) for member in type.fields)
 
 
 def find_unsupported(type: Type | None) -> str | None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from faces import Compile
+from sources import STATEFUL
+from whole_files import compile_whole
 
 from pytest_llmcompiler import Judge, Sample, check
 from pytest_llmcompiler.emulator.native import support
@@ -16,6 +19,7 @@ from pytest_llmcompiler.emulator.native.process import ConfinedProcess
 from pytest_llmcompiler.errors import CaseError, JudgeError
 from pytest_llmcompiler.judge import harness
 from pytest_llmcompiler.judge.harness import Harness
+from pytest_llmcompiler.judge.program_harness import ProgramHarness
 from pytest_llmcompiler.judge.settings import JudgeSettings
 from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.targets.levels import IsaLevel, is_within
@@ -405,6 +409,13 @@ def test_code_of_the_emulator_runs_alike_on_the_processor(judge: Judgement, code
     assert (emulated.kind, emulated.message) == (both.kind, both.message)
 
 
+def test_both_engines_look_at_all_bits_of_an_address(judge: Judgement) -> None:
+    """unicorn by itself takes the upper 12 bits for zeros, and `always` would find a difference."""
+    code = "get:\n movabsq $0x8000000000000000, %rax\n addq %rdi, %rax\n movl (%rax), %eax\n ret\n"
+    verdict = judge("int get(const int *p) { return *p; }", "get", code, native="always", examples=5)
+    assert (verdict.kind, "bad read" in verdict.message) == ("crash", True), verdict
+
+
 def test_a_difference_between_emulator_and_processor_names_the_instruction(judge: Judgement) -> None:
     """The emulator computes an exact reciprocal of 3, processors one of twelve bits."""
     code = "twice:\n movl $3, %eax\n cvtsi2ss %eax, %xmm1\n rcpss %xmm1, %xmm0\n movd %xmm0, %eax\n ret\n"
@@ -480,6 +491,86 @@ def test_a_case_with_intrinsics_is_inconclusive_where_nothing_may_run_natively(
     verdict = judge(INTRINSICS, "shuffle", SHUFFLE_CODE, **settings)
     assert verdict.kind == "inconclusive"
     assert "--llmc-isa x86-64-v3" in verdict.message
+
+
+ADD_VECTORS = """
+// LLMC: isa x86-64-v3
+#include <immintrin.h>
+void add(__m256i *p, const __m256i *q) { *p = _mm256_add_epi32(*p, *q); }
+"""
+
+
+def test_vectors_in_memory_in_a_case_with_intrinsics(judge: Judgement, compiled: Compile) -> None:
+    right = compiled(ADD_VECTORS).texts.assembly("add", "O2")
+    verdict = judge(ADD_VECTORS, "add", right, examples=5)
+    assert verdict.kind == "pass", verdict
+    assert verdict.detail["cost"].keys() == {"bytes", "references"}  # nothing counts instructions
+    assert verdict.detail["cost"]["references"]["O2"].keys() == {"bytes"}
+    assert judge(ADD_VECTORS, "add", right.replace("vpaddd", "vpsubd"), examples=5).kind == "mismatch"
+
+
+def test_the_whole_program_of_a_case_with_intrinsics(judge: Judgement, compiled: Compile) -> None:
+    """Inputs do not show the fault: the state that it needs is far inside a large variable."""
+    source = f"// LLMC: isa x86-64-v3\n{STATEFUL}"
+    text = compiled(source).texts.assembly("accumulate", "O1")
+    assert judge(source, "accumulate", text, examples=5, effort=0).kind == "pass"
+    wrong = judge(source, "accumulate", text.replace("andl\t$1", "andl\t$3"), examples=5, effort=0)
+    assert (wrong.kind, wrong.message.partition(":")[0]) == ("mismatch", "the whole program"), wrong
+
+
+VECTORS = """
+typedef float floats __attribute__((vector_size(16)));
+struct weighted { char rank; floats values; };
+float pick(const struct weighted *w) { return w->values[w->rank & 3] + w->values[0]; }
+floats doubled(floats x) { return x + x; }
+"""
+
+
+def test_vectors_in_memory_in_the_emulator(judge: Judgement, compiled: Compile) -> None:
+    text = compiled(VECTORS).texts.assembly("pick", "O1")
+    assert judge(VECTORS, "pick", text, examples=10).kind == "pass"
+    assert judge(VECTORS, "pick", text.replace("addss", "subss"), examples=10).kind == "mismatch"
+    misaligned = judge(VECTORS, "pick", text.replace("16(%rdi)", "20(%rdi)"), examples=10)
+    assert misaligned.message.startswith("misaligned access of 16 bytes at w + 20"), misaligned
+    by_value = judge(VECTORS, "doubled", "doubled:\n addps %xmm0, %xmm0\n ret\n", examples=10)
+    assert (by_value.kind, "a vector that is passed by value" in by_value.message) == ("inconclusive", True)
+
+
+PROGRAM = """
+// LLMC: program{}
+#include <stdio.h>
+#include <stdlib.h>
+int main(void)
+{{
+    int count, n = 0;
+    unsigned sum = 0, *all = calloc(64, sizeof *all);
+    if (!all || scanf("%d", &count) != 1)
+        return 1;
+    for (; n < count && n < 64; n++)
+        all[n] = (unsigned)(n * n) ^ (unsigned)count;
+    for (int i = 0; i < 64; i++)
+        sum += all[i] * 3u;
+    printf("%u\\n", sum);
+    return 0;
+}}
+"""
+
+
+@pytest.mark.parametrize("directive", ["", "\n// LLMC: isa x86-64-v3"], ids=["emulated reference", "native reference"])
+def test_whole_programs_run_natively(compiled: Compile, tmp_path: Path, directive: str) -> None:
+    (tmp_path / "answer.c").write_text(PROGRAM.format(""))
+    right = compile_whole(tmp_path / "answer.c", "gcc", "-O3", "-mavx2")
+    assert "ymm" in right
+    reference = compiled(PROGRAM.format(directive))
+    settings = JudgeSettings(examples=5, native="auto", isa="x86-64-v3")
+    harness = ProgramHarness(reference, settings)
+    verdict = harness.judge(right)
+    assert (verdict.kind, verdict.detail["native"]) == ("pass", True), verdict
+    assert verdict.detail["cost"].keys() == {"bytes", "references"}
+    wrong = harness.judge(right.replace("vpaddd", "vpsubd"), explain=False)
+    assert (wrong.kind, wrong.detail["native"]) == ("mismatch", True), wrong
+    forbidden = ProgramHarness(reference, JudgeSettings(examples=5)).judge(right)
+    assert (forbidden.kind, "native" in forbidden.detail) == ("inconclusive", False), forbidden
 
 
 def test_an_unknown_level_is_an_error_of_the_case(judge: Judgement) -> None:

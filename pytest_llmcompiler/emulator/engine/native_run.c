@@ -179,3 +179,19 @@ EXPORT InstructionCounter *native_open_counter(uc_engine *uc, const uint64_t *ig
     free(counter);
     return NULL;
 }
+
+/* -- all bits of addresses */
+
+static bool on_page(uc_engine *uc, uint64_t page, uc_mem_type type, uc_tlb_entry *entry, void *data) {
+    entry->paddr = page;
+    entry->perms = UC_PROT_ALL; /* What the memory behind it does not allow faults all the same. */
+    return true;
+}
+
+/* Have accesses through addresses fault that the memory has only without their upper 12 bits. unicorn's own tables of pages
+ * have physical addresses, in which these are missing. Returns whether it is so from now on. */
+EXPORT bool native_keep_address_bits(uc_engine *uc) {
+    uc_hook hook;
+    return !uc_hook_add(uc, &hook, UC_HOOK_TLB_FILL, (void *)on_page, NULL, 1, 0) && !uc_ctl_tlb_mode(uc, UC_TLB_VIRTUAL) &&
+           !uc_ctl_flush_tlb(uc);
+}

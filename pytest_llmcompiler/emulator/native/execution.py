@@ -62,15 +62,18 @@ class ProcessorExecution:
     """Runs the code of one guest, all of which is loaded.
 
     Memory is shared with a confined process at the first run, and again where a child of this process, which has
-    inherited the guest, runs for the first time: each process has its own guest.
+    inherited the guest, runs for the first time: each process has its own guest. `further_bytes` are those of memory
+    that runs may map beside the heap's objects, in whole pages.
     """
 
-    def __init__(self, guest: Guest, arena: ObjectArena, uninitialised: UninitialisedValues) -> None:
+    def __init__(
+        self, guest: Guest, arena: ObjectArena, uninitialised: UninitialisedValues, further_bytes: int = 0
+    ) -> None:
         self._guest, self._arena, self._uninitialised = guest, arena, uninitialised
         guest.stack.open_all_parts()
         arena.open_all_slots()
         self._batch = RegisterBatch([(guest.numbers[name], 0) for name in _REGISTERS])
-        self._pool = PagePool()
+        self._pool = PagePool(further_bytes)
         self._mapped: dict[int, int] = {}
         """Where pages of the pool that a run has lie in the pool, by their address."""
         self._shared_as: tuple[int, int] | None = None

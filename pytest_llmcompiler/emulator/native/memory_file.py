@@ -73,10 +73,10 @@ def _close(descriptor: int, owner: int) -> None:
 
 
 class PagePool:
-    """Pages of a memory file that a run may be given."""
+    """Pages of a memory file that a run may be given: those of heap and stack, and `further_bytes`."""
 
-    def __init__(self) -> None:
-        self._memory = HostMemory(_POOL_PAGES * PAGE)
+    def __init__(self, further_bytes: int = 0) -> None:
+        self._memory = HostMemory(_POOL_PAGES * PAGE + further_bytes)
         self.size = self._memory.size
         self._used: dict[int, int] = {}
         """The offset in the pool and the size of each piece that is given away."""
