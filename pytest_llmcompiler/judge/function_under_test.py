@@ -13,14 +13,13 @@ from pytest_llmcompiler.assembler.keystone_engine import run_keystone
 from pytest_llmcompiler.corpus.possible_values import PossibleValues
 from pytest_llmcompiler.emulator.machine import Machine
 from pytest_llmcompiler.errors import AssemblyError, CaseError, LinkError, ProcessStartError, UnsupportedError
+from pytest_llmcompiler.judge.contraction import assemble_contractions, has_contractions
 from pytest_llmcompiler.judge.most_recent import MostRecent
 from pytest_llmcompiler.judge.native_policy import NativePolicy
 from pytest_llmcompiler.program.case_symbols import CaseSymbols, collect_case_symbols
 from pytest_llmcompiler.program.glibc import load_names
 from pytest_llmcompiler.program.image import ProgramImage
-from pytest_llmcompiler.program.ir_contraction import FMA_MNEMONICS, contract
 from pytest_llmcompiler.program.ir_queries import defined_functions
-from pytest_llmcompiler.program.ir_rewrites import split_multiply_add
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.targets.code import AssembledCode, AssemblerName
 from pytest_llmcompiler.targets.levels import IsaLevel
@@ -133,23 +132,15 @@ class FunctionUnderTest:
 
     def has_contractions(self, candidate: AssembledCode) -> bool:
         """Whether a candidate, or the reference beside it, may add products that are not rounded."""
-        if self.native.needs_processor:
-            return True
-        is_contracted = any(name.startswith(FMA_MNEMONICS) for name in set(candidate.mnemonics.values()))
-        return is_contracted and self.native.applies_to(candidate)
+        return has_contractions(candidate, self.native)
 
     @functools.cached_property
     def contracted_variants(self) -> tuple[AssembledCode, ...]:
-        """The function as clang compiles it for FMA, with one choice and the other where both operands of an addition
-        are products. None where it can't be compiled so."""
-        reference, texts = self.reference, []
+        """The function as clang compiles it for FMA (see `assemble_contractions`); empty where it does not compile."""
         with contextlib.suppress(CaseError, AssemblyError, LinkError, UnsupportedError):
-            ir = reference.texts.ir(self.function)
-            with reference.blame_case():
-                choices = [contract(ir, from_last=from_last) for from_last in (False, True)]
-                choices += [split_multiply_add(ir)] if self.native.needs_processor else []
-                texts = [reference.toolchain.emit_assembly(text, "O2") for text in dict.fromkeys(choices)]
-            return tuple(self._assemble(text, "llvm", 0) for text in dict.fromkeys(texts))
+            return assemble_contractions(
+                self.reference, self.function, self.native, lambda text: self._assemble(text, "llvm", 0)
+            )
         return ()
 
     @functools.cached_property

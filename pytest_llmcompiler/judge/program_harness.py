@@ -17,6 +17,7 @@ from pytest_llmcompiler.errors import (
 )
 from pytest_llmcompiler.judge.assembling import assemble_or_judge
 from pytest_llmcompiler.judge.code_cost import CostCounts, measure_bytes
+from pytest_llmcompiler.judge.contraction import has_contractions
 from pytest_llmcompiler.judge.cost import compile_levels, describe_costs
 from pytest_llmcompiler.judge.coverage import pass_verdict
 from pytest_llmcompiler.judge.explain import FACTS, Explanation
@@ -82,6 +83,8 @@ class ProgramHarness:
         detail |= {"assembler": candidate.assembler, "fallback": candidate.fallback_reason, **self.suite.counts}
         run = ProgramDifferentialRun(self.suite, candidate, assembly)
         detail |= {"native": True} if run.runs_natively else {}
+        if has_contractions(candidate, self.under_test.native):
+            _ = self.under_test.contracted_variants  # children can't compile
         try:
             explained, instructions = self._run(run, explain=explain)
         except (ChildDiedError, ChildTimeoutError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 
@@ -9,7 +10,8 @@ from pytest_llmcompiler.assembler.assemble import assemble
 from pytest_llmcompiler.assembler.job import Encoder
 from pytest_llmcompiler.assembler.keystone_engine import run_keystone
 from pytest_llmcompiler.emulator.machine import Machine
-from pytest_llmcompiler.errors import CaseError, LinkError, ProcessStartError, UnsupportedError
+from pytest_llmcompiler.errors import AssemblyError, CaseError, LinkError, ProcessStartError, UnsupportedError
+from pytest_llmcompiler.judge.contraction import assemble_contractions
 from pytest_llmcompiler.judge.most_recent import MostRecent
 from pytest_llmcompiler.judge.native_policy import NativePolicy
 from pytest_llmcompiler.program.glibc import load_names
@@ -87,6 +89,19 @@ class ProgramUnderTest:
         return code
 
     @functools.cached_property
+    def contracted_variants(self) -> tuple[AssembledCode, ...]:
+        """The program as clang compiles it for FMA (see `assemble_contractions`); empty where it does not compile."""
+        with contextlib.suppress(CaseError, AssemblyError, LinkError, UnsupportedError):
+            return assemble_contractions(
+                self.reference, MAIN, self.native, lambda text: self.assemble_candidate(text, "llvm")
+            )
+        return ()
+
+    def open_contracted_machines(self) -> list[Machine]:
+        """Machines that run the variants natively. Only a process that may run them may call this."""
+        return [self.open_machine(self.host, code, natively=True) for code in self.contracted_variants]
+
+    @functools.cached_property
     def optimised(self) -> AssembledCode:
         """The program as clang -O2 compiles it."""
         return self.assemble_candidate(self.reference.texts.assembly(MAIN, "O2"), "llvm")
@@ -121,12 +136,13 @@ class ProgramUnderTest:
         candidate: AssembledCode | None = None,
         *,
         awaits_candidate: bool = False,
+        natively: bool = False,
         garbage_pattern: int = 0,
         trace_blocks: bool = False,
         check_preconditions: bool = False,
     ) -> Machine:
-        """A machine that runs a build of the program; natively, where the emulator can't run it. Raises CaseError where
-        it ends before `main`."""
+        """A machine that runs a build of the program; `natively`, or where the emulator can't run it. Raises CaseError
+        where it ends before `main`."""
         try:
             return Machine(
                 program,
@@ -134,7 +150,7 @@ class ProgramUnderTest:
                 self.signature,
                 candidate=candidate,
                 awaits_candidate=awaits_candidate,
-                natively=self.native.needs_processor,
+                natively=natively or self.native.needs_processor,
                 garbage_pattern=garbage_pattern,
                 trace_blocks=trace_blocks,
                 check_preconditions=check_preconditions,

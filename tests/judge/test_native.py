@@ -573,6 +573,30 @@ def test_whole_programs_run_natively(compiled: Compile, tmp_path: Path, directiv
     assert (forbidden.kind, "native" in forbidden.detail) == ("inconclusive", False), forbidden
 
 
+ROUNDING = """
+// LLMC: program
+#include <stdio.h>
+int main(void)
+{
+    double x, y, sum = 0;
+    while (scanf("%lf %lf", &x, &y) == 2)
+        sum = sum * y + x * x;
+    printf("%.17g\\n", sum);
+    return 0;
+}
+"""
+
+
+def test_a_compiler_may_round_the_products_of_a_whole_program_or_not(compiled: Compile, tmp_path: Path) -> None:
+    (tmp_path / "answer.c").write_text(ROUNDING)
+    right = compile_whole(tmp_path / "answer.c", "gcc", "-O2", "-march=x86-64-v3")
+    assert "vfmadd" in right
+    settings = JudgeSettings(examples=20, native="auto", isa="x86-64-v3")
+    harness = ProgramHarness(compiled(ROUNDING), settings)
+    assert harness.judge(right).kind == "pass"
+    assert harness.judge(right.replace("vfmadd", "vfmsub"), explain=False).kind == "mismatch"
+
+
 def test_an_unknown_level_is_an_error_of_the_case(judge: Judgement) -> None:
     with pytest.raises(CaseError, match="expected one of x86-64, x86-64-v2, x86-64-v3, x86-64-v4, found `avx9`"):
         judge("// LLMC: isa avx9\nint twice(int x) { return 2 * x; }", "twice", "twice: ret\n")

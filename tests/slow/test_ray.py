@@ -27,6 +27,7 @@ from ray_clusters import (
 )
 
 from pytest_llmcompiler import CaseError, JudgeError, Sample, Verdict
+from pytest_llmcompiler.emulator.native.support import find_native_level, find_problem
 from pytest_llmcompiler.rewards import Columns
 from pytest_llmcompiler.rewards.ray_data import RayDataJudge
 from pytest_llmcompiler.service import actor_schedule
@@ -209,3 +210,16 @@ def test_the_examples_of_the_documentation(cluster: Any) -> None:
         promised = re.findall(r"^# (.+)$", text, re.MULTILINE)
         printed = [line for line in result.stdout.splitlines() if line.split()[0] in ("pass", "mismatch", "no-answer")]
         assert sorted(printed) == sorted(promised), result.stderr
+
+
+@pytest.mark.skipif(
+    bool(find_problem()) or find_native_level("x86-64-v3") != "x86-64-v3",
+    reason="code with AVX can't run natively here",
+)
+def test_actors_run_code_natively(cluster: Any) -> None:
+    source = "int twice(int x) { return 2 * x; }"
+    code = "twice:\n vmovd %edi, %xmm0\n {} %xmm0, %xmm0, %xmm0\n vmovd %xmm0, %eax\n ret\n"
+    samples = [Sample(source, "twice", code.format(name)) for name in ("vpaddd", "vpsubd")]
+    with RayJudge(examples=EXAMPLES, native="auto", isa="x86-64-v3") as judge:
+        verdicts = list(judge.check_many(samples))
+    assert [(verdict.kind, verdict.detail["native"]) for verdict in verdicts] == [("pass", True), ("mismatch", True)]
