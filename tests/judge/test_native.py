@@ -580,7 +580,7 @@ int main(void)
 {
     double x, y, sum = 0;
     while (scanf("%lf %lf", &x, &y) == 2)
-        sum = sum * y + x * x;
+        sum = sum * 0.1 + x * 0.3 + y * y;
     printf("%.17g\\n", sum);
     return 0;
 }
