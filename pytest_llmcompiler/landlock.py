@@ -11,7 +11,7 @@ import functools
 import os
 import struct
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pytest_llmcompiler.files import cache_folder
@@ -100,9 +100,11 @@ def list_installed() -> tuple[Path, ...]:
     )
 
 
-def allow_programs() -> list[tuple[Path, int]]:
-    """The rules for a process that starts programs of the toolchain and of the cache, and writes no file."""
-    return [(path, READABLE) for path in (*list_installed(), cache_folder())] + [(Path("/dev/null"), EVERYTHING)]
+def allow_programs(programs: Sequence[Path] = ()) -> list[tuple[Path, int]]:
+    """The rules for a process that starts these programs and those of the toolchain and of the cache, and writes no
+    file."""
+    readable = (*list_installed(), cache_folder(), *programs)
+    return [(path, READABLE) for path in readable] + [(Path("/dev/null"), EVERYTHING)]
 
 
 def _allow(ruleset: int, path: Path, rights: int) -> None:

@@ -28,7 +28,7 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -61,6 +61,7 @@ class _Limits(NamedTuple):
     megabytes: int
     file_bytes: int
     is_confined: bool
+    programs: Sequence[Path]
 
 
 def call(
@@ -70,6 +71,7 @@ def call(
     megabytes: int,
     file_bytes: int = OUTPUT_BYTES,
     is_confined: bool = True,
+    programs: Sequence[Path] = (),
 ) -> Any:
     """Return `function(*args)`, computed in a forked child of this process. Other threads of this process must not hold
     what the function needs, such as a lock inside LLVM.
@@ -77,7 +79,7 @@ def call(
     The result travels as JSON: it may consist of numbers, strings, None, lists, dicts with string keys, and bytes.
     Tuples come back as lists. The child gets at most `seconds` of CPU time, and `megabytes` MiB of address space on
     top of that which this process has now. It can write no file that is longer than `file_bytes`. Only a child that is
-    not confined can open files or start programs: those of the toolchain and of the cache, to read them.
+    not confined can open files or start programs: those of the toolchain and of the cache, to read them, and `programs`.
 
     Raises ChildDiedError, ChildTimeoutError at the limit of CPU time, ChildLostError where the machine did not let the
     child finish or the function raises it, and ChildFaultError for any other exception in the function.
@@ -91,7 +93,7 @@ def call(
     try:
         pid = _fork()
         if pid == 0:
-            limits = _Limits(seconds, megabytes, file_bytes, is_confined)
+            limits = _Limits(seconds, megabytes, file_bytes, is_confined, programs)
             _run_child(function, args, parent, result_write, output, limits)
         try:
             os.close(result_write)
@@ -139,7 +141,7 @@ def _run_child(
         os.dup2(output, 2)
         _close_descriptors(result)
         _set_limits(limits)
-        landlock.restrict(() if limits.is_confined else landlock.allow_programs())
+        landlock.restrict(() if limits.is_confined else landlock.allow_programs(limits.programs))
         if limits.is_confined:
             _confine()
         message = _build_message(function, args)

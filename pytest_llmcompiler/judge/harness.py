@@ -16,6 +16,7 @@ from pytest_llmcompiler.corpus.fuzzer import Corpus
 from pytest_llmcompiler.corpus.shrink import warm_up_shrinking
 from pytest_llmcompiler.emulator.engine_look import Lead, LookRequest
 from pytest_llmcompiler.emulator.engine_server import EngineResult
+from pytest_llmcompiler.emulator.native.build import program_path
 from pytest_llmcompiler.errors import (
     AssemblyError,
     ChildDiedError,
@@ -496,7 +497,8 @@ class Harness:
             seconds=_RUN_SECONDS,
             megabytes=_RUN_MEGABYTES,
             file_bytes=NATIVE_FILE_BYTES if natively else sandbox.OUTPUT_BYTES,
-            is_confined=not natively,  # the process that runs code natively is a program that the child starts
+            is_confined=not natively,
+            programs=(program_path(),) if natively else (),
         )
 
     @functools.cached_property

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from pytest_llmcompiler import sandbox
 from pytest_llmcompiler.emulator.engine_look import Lead
+from pytest_llmcompiler.emulator.native.build import program_path
 from pytest_llmcompiler.errors import (
     ChildDiedError,
     ChildLostError,
@@ -215,4 +216,5 @@ def _call_isolated(run: ProgramDifferentialRun, function: Callable[..., Any], *a
         megabytes=_RUN_MEGABYTES,
         file_bytes=NATIVE_FILE_BYTES if run.runs_natively else sandbox.OUTPUT_BYTES,
         is_confined=not run.runs_natively,
+        programs=(program_path(),) if run.runs_natively else (),
     )
