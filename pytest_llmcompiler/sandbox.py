@@ -79,7 +79,8 @@ def call(
     The result travels as JSON: it may consist of numbers, strings, None, lists, dicts with string keys, and bytes.
     Tuples come back as lists. The child gets at most `seconds` of CPU time, and `megabytes` MiB of address space on
     top of that which this process has now. It can write no file that is longer than `file_bytes`. Only a child that is
-    not confined can open files or start programs: those of the toolchain and of the cache, to read them, and `programs`.
+    not confined can open files or start programs: those of the toolchain and of the cache, to read them, and these
+    `programs`.
 
     Raises ChildDiedError, ChildTimeoutError at the limit of CPU time, ChildLostError where the machine did not let the
     child finish or the function raises it, and ChildFaultError for any other exception in the function.
