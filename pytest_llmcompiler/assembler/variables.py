@@ -35,6 +35,8 @@ _NUMBERED = re.compile(r"(.+?)\.(\d+)")
 _NUMBERED_END = re.compile(r"\.\d+$")
 _WORD_END = re.compile(r"\.\d+(?![\w.$?])")
 """The end of a name like `calls.0`."""
+_NUMBERED_NAME = re.compile(r"[A-Za-z_?][\w.$?]*\.\d+")
+"""Such a name: numbers, such as compilers' versions, and names of sections are none."""
 _WORD = re.compile(r"[\w.$?]+")
 _PART = re.compile(r"(?:\d+\.)*(?:\d+|b)\.")
 """What LLVM appends to the name of a variable that it changes, with a dot behind each step."""
@@ -90,7 +92,7 @@ def _find_undefined(
     if not case.has_static_locals or not _WORD_END.search(parsed.source):
         return []
     words = {word.lstrip("$") for word in set(_WORD.findall(parsed.source))}
-    numbered = {word for word in words if word[:1] != "." and _NUMBERED.fullmatch(word)} - parsed.defined_names
+    numbered = {word for word in words if _NUMBERED_NAME.fullmatch(word)} - parsed.defined_names
     names = {name for name in numbered if name not in program_symbols}
     return [
         TextVariable(name, None, is_constant=False, is_global=False, contents=None)

@@ -32,7 +32,7 @@ _DIRECT_TARGET = re.compile(r"(?:^|, )#?(0x[0-9a-f]+)$")
 """The target of a direct jump or call in the last operand, as capstone writes it."""
 _DECODED_AT = 1 << 32
 """The address at which instructions are decoded: far from 0, since capstone writes small targets in decimal."""
-_KEPT_INSTRUCTIONS = 1 << 14
+_KEPT_INSTRUCTIONS = 1 << 15
 """Instructions that are kept decoded, by their bytes: the answers for a function share most of theirs. Each takes less
 than a KiB."""
 

@@ -325,8 +325,12 @@ class Harness:
         """
         weaker: ReproducibleVerdict | None = None
         for looked in inputs:
+            if self._look.has_passed(passed.candidate, looked.lead):
+                continue
             differential = DifferentialRun(looked.suite, passed.candidate, passed.assembly)
             judged = self._run(differential, None, detail, explain=explain, capture=capture)
+            if judged.verdict.passed:
+                self._look.note_pass(passed.candidate, looked.lead)
             if judged.verdict.kind in RUN_FAILURES:
                 judged = judged._replace(verdict=add_evidence(judged.verdict, looked))
                 if judged.verdict.kind != "abi":  # as in DifferentialRun.first_failure

@@ -38,6 +38,8 @@ _KEPT_ENTRIES = 64
 """Inputs of leads whose entries, or that they have none, are kept: candidates for a function lead to the same ones."""
 _KEPT_REQUESTS = 256
 """Requests that are kept, about 1 KB each."""
+_KEPT_PASSES = 1024
+"""Pairs of code and lead that are kept: a passing candidate has none or a few."""
 
 _TEXT_TRIES, _TEXT_INSTRUCTIONS = 48, 8 << 20
 """With effort 1, how many texts for standard input are tried, and how many instructions a candidate may execute on
@@ -73,6 +75,8 @@ class SecondLook:
         self._known: frozenset[int] | None = None
         self._requests: dict[tuple[bytes, tuple[Lead, ...]], LookRequest] = {}
         """By the identity of the candidate's code, and what was taught with it."""
+        self._passed: dict[tuple[bytes, Lead], None] = {}
+        """Identities of code that passed the inputs of leads; the last ones are at the end."""
 
     @property
     def is_on(self) -> bool:
@@ -158,6 +162,17 @@ class SecondLook:
         inputs = ((find_standard_input(input), input) for input in self._suite.corpus.entries)
         texts = {text: input for text, input in inputs if text}
         return {text: texts[text] for text in choose_bases(list(texts))}
+
+    def note_pass(self, candidate: AssembledCode, lead: Lead | None) -> None:
+        """A candidate has passed the input of a lead, so other texts with the same code need not run on it."""
+        if lead is not None and not candidate.binding_alternatives:
+            self._passed[candidate.identity, lead] = None
+        if len(self._passed) > _KEPT_PASSES:
+            del self._passed[next(iter(self._passed))]
+
+    def has_passed(self, candidate: AssembledCode, lead: Lead | None) -> bool:
+        """Whether the same code has passed the input of a lead."""
+        return lead is not None and not candidate.binding_alternatives and (candidate.identity, lead) in self._passed
 
     def _find_known(self) -> frozenset[int]:
         """The constants of the reference's own code."""
