@@ -28,10 +28,11 @@ _PART = re.compile(r"(\w+), #(-?(?:0x)?[0-9a-f]+)(?:, lsl #(\d+))?")
 """The operands of AArch64's `mov` and `movk`, which set 16 bits of a register."""
 _LOADED = re.compile(r"(\w+) ptr \[rip ([+-]) (0x[0-9a-f]+|\d+)\]")
 """An operand in memory beside x86-64's code: its width, and its distance from the end of the instruction."""
-_WIDTHS = {"dword": 4, "qword": 8, "xmmword": 16, "ymmword": 32, "zmmword": 64}
+_WIDTHS = {"byte": 1, "word": 2, "dword": 4, "qword": 8, "xmmword": 16, "ymmword": 32, "zmmword": 64}
 """In bytes."""
-_ELEMENT_BYTES = (4, 8)
-"""Sizes of the elements of a vector that are looked for. Which ones it has its code alone doesn't tell."""
+_NARROW_BYTES, _ELEMENT_BYTES = (1, 2), (4, 8)
+"""Sizes of the elements of a vector that are looked for. Which ones it has its code alone doesn't tell. The narrow ones
+count where all elements are equal: different ones would be too many."""
 
 
 def find_constants(
@@ -82,10 +83,12 @@ def _list_loaded(data: bytes, address: int, processor: Processor, segments: Sequ
 
 
 def _split(data: bytes) -> Iterator[int]:
-    """The elements of a vector: of the least size of which it has one only, or of all sizes."""
+    """The elements of a vector: of the least size of which it has one only, or of all sizes but the narrow ones."""
     sizes = [size for size in _ELEMENT_BYTES if len(data) % size == 0]
-    repeated = [size for size in sizes if data == data[:size] * (len(data) // size)]
-    for size in repeated[:1] or sizes:
+    narrow, repeated = (
+        [size for size in some if data == data[:size] * (len(data) // size)] for some in (_NARROW_BYTES, sizes)
+    )
+    for size in (*narrow[:1], *(repeated[:1] or sizes)):
         for start in range(0, len(data), size):
             yield int.from_bytes(data[start : start + size], "little", signed=True)
 

@@ -132,12 +132,16 @@ def test_constants_beside_the_code(compiled: Compile) -> None:
         movsd .Lwide(%rip), %xmm2
         leaq .Lname(%rip), %rax
         movl .Lvariable(%rip), %ecx
+        paddb .Lbytes(%rip), %xmm0
+        movzwl .Lword(%rip), %edx
         ret
     .section .rodata
     .balign 16
     .Lsame: .long -9000, -9000, -9000, -9000
     .Lothers: .long 100, 200, 300, 400
+    .Lbytes: .fill 16, 1, 0x71
     .Lwide: .quad 0x123456789a
+    .Lword: .short 7000
     .Lname: .long 5000
     .data
     .Lvariable: .long 6000
@@ -146,6 +150,7 @@ def test_constants_beside_the_code(compiled: Compile) -> None:
     processor = reference.target.processor
     constants = find_constants(code, "add", processor, frozenset({-9000}), with_data=True)
     assert {100, 200, 300, 400, 100 | 200 << 32, 300 | 400 << 32, 0x123456789A, 0x123456789B} <= set(constants)
+    assert {0x71, 7000} <= set(constants)
     assert constants[-3:] == (-9000, -9001, -8999)
     assert not {5000, 6000} & set(constants)
     assert not find_constants(code, "add", processor, frozenset())
