@@ -19,6 +19,7 @@ from pytest_llmcompiler.errors import (
     LLMCompilerError,
     ModelError,
     PromptTooLongError,
+    RecordError,
     ReproFolderError,
     ResumeError,
     TemplateError,
@@ -39,7 +40,9 @@ from pytest_llmcompiler.report.records import Record
 if TYPE_CHECKING:
     from pytest_llmcompiler.program.reference import Reference
 
-_EXPLAINED_ERRORS = (BaselineError, CaseError, ClangError, JudgeError, ModelError, ResumeError, TemplateError)
+_EXPLAINED_ERRORS = (
+    *(BaselineError, CaseError, ClangError, JudgeError, ModelError, RecordError, ResumeError, TemplateError),
+)
 """Errors whose message is for users: no traceback is shown."""
 _MAX_SHOWN = 3
 """Failing samples of an item that are shown in full: about a screen of text."""
@@ -193,6 +196,9 @@ class CaseItem(_FixtureItem):
             self._judge(model)
         except (UnfitTemplateError, PromptTooLongError) as error:
             pytest.skip(str(error))
+        except RecordError as error:  # no later sample could be recorded either
+            self.session.shouldstop = str(error)
+            raise
         self.user_properties += self._properties()
         if not self._verdicts:
             pytest.skip(f"{evaluation.session.settings.model} holds no answer for {self.name}")

@@ -276,6 +276,13 @@ class ResumeError(LLMCompilerError):
     """
 
 
+class RecordError(LLMCompilerError):
+    """A record can't be written, for example since the disk is full. The message names the file and says why.
+
+    Raised by `report.records`.
+    """
+
+
 class ExportError(LLMCompilerError):
     """The file of `--llmc-export` can't be written. The message says why. Raised by `report.export`."""
 

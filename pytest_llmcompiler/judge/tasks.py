@@ -203,7 +203,7 @@ class _PassListCandidate(_LoweredCandidate):
         source, passes = reference.texts.ir(self.harness.function), self.text.strip()
         try:
             bitcode = optimiser.optimise(
-                source, passes, reference.target, seconds=lowering.SECONDS, megabytes=_OPTIMISER_MEGABYTES
+                source, passes, reference.target, seconds=lowering.limit_seconds(source), megabytes=_OPTIMISER_MEGABYTES
             )
             self.module = lowering.lower_module(bitcode, None, reference.target)
         except (PassListError, OptimiserError, LoweringError) as error:

@@ -38,8 +38,9 @@ from pytest_llmcompiler.program.ir import (
 )
 from pytest_llmcompiler.targets.target import Target
 
-SECONDS = 20
-"""Wall clock that LLVM may take for one answer. A usual answer takes milliseconds; some make LLVM hang."""
+_SECONDS, _SECONDS_PER_MEBIBYTE = 5, 20
+"""CPU time that LLVM may take for one answer, and for each MiB of it. A usual answer takes milliseconds; some make LLVM
+hang, such as a load of an integer of 8 million bits."""
 MEGABYTES = 1024
 """Memory that LLVM may take for one answer, in MiB, on top of the calling process's."""
 
@@ -56,6 +57,11 @@ _LAST_WORDS = re.compile(r"(?:LLVM ERROR|error): ([^\n]+)")
 """The message that LLVM prints before it ends its process."""
 _QUOTED_LINES = slice(1, 5)
 """The lines of a message in which LLVM quotes the line at fault."""
+
+
+def limit_seconds(text: str | bytes) -> int:
+    """CPU time that LLVM may take for a module or a pass list over it."""
+    return _SECONDS + (_SECONDS_PER_MEBIBYTE * len(text) >> 20)
 
 
 class LoweredModule(NamedTuple):
@@ -77,7 +83,7 @@ def lower_module(source: str | bytes, level: str | None, target: Target) -> Lowe
     """Lower IR as clang would at an optimisation level. `source` is text or bitcode. Raises LoweringError."""
     _warm_up(level, target)
     try:
-        answer = sandbox.call(_lower, source, level, target, seconds=SECONDS, megabytes=MEGABYTES)
+        answer = sandbox.call(_lower, source, level, target, seconds=limit_seconds(source), megabytes=MEGABYTES)
     except ChildTimeoutError as error:
         raise LoweringError(f"LLVM makes no code of it: {error}") from None
     except ChildDiedError as death:
@@ -153,7 +159,11 @@ def measure_object(assembly: str, target: Target) -> int | None:
         text = _LOCAL_LABEL.sub(lambda name: name[0] if name[0] in parsed.labels else f"x{name[0][1:]}", parsed.source)
         object_call = build_object_call(target, f"{syntax}\n{text}\n")
         size = sandbox.call(
-            _measure_object, *object_call, seconds=SECONDS, megabytes=MEGABYTES, is_confined=has_assembler(target)
+            _measure_object,
+            *object_call,
+            seconds=limit_seconds(text),
+            megabytes=MEGABYTES,
+            is_confined=has_assembler(target),
         )
         return int(size)
     except (AssemblyError, LinkError, UnsupportedError, SandboxError):

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypedDict, cast
 
+from pytest_llmcompiler.errors import RecordError
 from pytest_llmcompiler.judge.verdict import Kind, Verdict
 from pytest_llmcompiler.model import replay
 from pytest_llmcompiler.model.answer import Answer, Prompt, StopReason
@@ -347,12 +348,21 @@ class Recorder:
 
     def __init__(self, path: Path) -> None:
         """Open the file; create it and its folder if they are missing. Raises OSError."""
+        self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
 
     def write(self, record: Record) -> None:
-        """Append one record, whose first key must be `schema`. Raises OSError, for example on a full disk."""
-        line = json.dumps(record).encode() + b"\n"
+        """Append one record, whose first key must be `schema`. Raises RecordError, for example on a full disk."""
+        try:
+            self._append(json.dumps(record).encode() + b"\n")
+        except OSError as error:
+            raise RecordError(
+                f"{self._path}: the record of a sample can't be written: {error.strerror}. The samples before it are "
+                "kept: --llmc-resume goes on with the others"
+            ) from error
+
+    def _append(self, line: bytes) -> None:
         fcntl.flock(self._file, fcntl.LOCK_EX)
         try:
             self._mend_end()

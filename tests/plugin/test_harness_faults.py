@@ -16,6 +16,7 @@ from sessions import (
     TWICE,
     VEX,
     WRONG,
+    assert_no_traceback,
     records,
     replay,
     run,
@@ -152,3 +153,11 @@ def test_a_judge_that_fails_loses_no_answer(project: pytest.Pytester) -> None:
     result.assert_outcomes(errors=1, deselected=1)
     assert "the harness is at fault" in text_of(result)
     assert [line["verdict"] for line in records(project.path / "out.jsonl")] == ["pass", None, "pass"]
+
+
+def test_a_full_disk_ends_the_session_with_one_error(project: pytest.Pytester) -> None:
+    result = run(project, replay(project, TWICE, TWICE), "--llmc-record=/dev/full", "--llmc-samples=2")
+    assert_no_traceback(result)
+    result.assert_outcomes(errors=1)
+    words = "*/dev/full: the record of a sample can't be written: No space left on device. *: --llmc-resume goes on *"
+    result.stdout.fnmatch_lines([words])
