@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-_INTERRUPT_SECONDS = 0.3
+_INTERRUPT_SECONDS = 0.1
 """How long a process that is interrupted has to end by itself."""
 
 

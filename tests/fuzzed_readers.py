@@ -240,6 +240,11 @@ _GAS = (
 )
 _DIRECTIVES = (
     *(
+        f"// LLMC: {words} "
+        for words in ("arg f.x range", "arg f.x elements", "arg f.x length", "link", "tests", "stdin")
+    ),
+    *(f"// LLMC: {words} " for words in ("functions", "passes", "file", "argv", "cflags", "isa", "program\n//")),
+    *(
         "// LLMC: ",
         "LLMC:",
         "llmc:",

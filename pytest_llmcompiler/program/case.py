@@ -159,6 +159,8 @@ class Case:
 
 
 _NAME = r"[A-Za-z_$.][\w$.]*"
+_MAX_SHOWN = 200
+"""Characters of a pattern that an error shows."""
 _FORMS = (
     "`functions NAME, …`, `passes O0, …`, `cflags FLAG …`, `isa LEVEL`, `link FILE …`, `tests FILE`, "
     "`arg FUNCTION.ARG length BUF, …`, `arg FUNCTION.ARG range LO..HI`, "
@@ -255,9 +257,12 @@ def _find_linked_files(case: Path, text: str, where: str) -> Iterator[Path]:
         raise CaseError(f"{where}: expected files to link, such as `util.c` or `lib/*.c`")
     for pattern in patterns:
         whole = Path(glob.escape(str(case.parent.absolute()))) / pattern
-        names = sorted(Path(whole.anchor).glob(str(whole.relative_to(whole.anchor))))
+        try:
+            names = sorted(Path(whole.anchor).glob(str(whole.relative_to(whole.anchor))))
+        except (OSError, ValueError, IndexError, NotImplementedError) as error:  # such as a name that is too long
+            raise CaseError(f"{where}: can't look for files `{pattern[:_MAX_SHOWN]}`: {error}") from error
         if not names:
-            raise CaseError(f"{where}: no file matches `{pattern}`; paths start at {case.parent}")
+            raise CaseError(f"{where}: no file matches `{pattern[:_MAX_SHOWN]}`; paths start at {case.parent}")
         for path in map(Path, map(os.path.normpath, names)):
             if path.suffix not in SUFFIXES:
                 raise CaseError(f"{where}: can link .c and .ll files, not {path.name}")
@@ -328,7 +333,7 @@ def _parse_arg(text: str, where: str) -> tuple[str, str, ArgRule]:
 
 
 def _parse_bounds(text: str, where: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(-?(?:0x[0-9a-fA-F]+|\d+))(?: *\.\. *(-?(?:0x[0-9a-fA-F]+|\d+)))?", text)
+    match = _BOUNDS.fullmatch(text)
     if not match:
         raise CaseError(f"{where}: expected a number or LO..HI, found `{text}`")
     low = int(match[1], 0)
@@ -336,6 +341,11 @@ def _parse_bounds(text: str, where: str) -> tuple[int, int]:
     if low > high:
         raise CaseError(f"{where}: the range {low}..{high} is empty")
     return low, high
+
+
+_NUMBER = r"-?(?:0x[0-9a-fA-F]{1,32}|0|[1-9][0-9]{0,38})"
+"""A number of C, but no octal one, which reads like a decimal one. No type has longer ones."""
+_BOUNDS = re.compile(rf"({_NUMBER})(?: *\.\. *({_NUMBER}))?")
 
 
 def _merge_rules(old: ArgRule, new: ArgRule) -> ArgRule:
