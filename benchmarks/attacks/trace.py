@@ -18,6 +18,7 @@ from pathlib import Path
 import ziglang
 
 from pytest_llmcompiler.files import cache_folder
+from pytest_llmcompiler.landlock import list_installed
 
 CALLS = "open,openat,openat2,creat,socket,connect,execve"
 """The system calls that are traced."""
@@ -34,7 +35,7 @@ _SYSTEM_FILES = (
         "/lib64",
         "/sys/devices/system/cpu",
     ),
-    *("/sys/fs/cgroup", "/etc/nsswitch.conf", "/etc/passwd"),
+    *("/sys/fs/cgroup", "/usr/share/zoneinfo", "/etc/locale.alias", "/etc/ssl/openssl.cnf"),
 )
 """What the dynamic linker, Python and the compiler look at in the system."""
 
@@ -54,6 +55,7 @@ class Trace:
 def read_trace(lines: Iterable[str], package: Path, canary: str) -> Trace:
     """Sort the calls of a trace that strace wrote with -y. `canary` is a part of the name of the canary's folder."""
     trace, kinds, campaign = Trace(), dict(_list_kinds(package)), ""
+    rules = {str(rule.resolve()) for rule in list_installed()}
     for line in lines:
         call = _CALL.match(line)
         if call is None:
@@ -72,7 +74,7 @@ def read_trace(lines: Iterable[str], package: Path, canary: str) -> Trace:
         elif call["name"] == "execve":
             trace.started[Path(path).name] += 1
         else:
-            kind = find_kind(path, kinds)
+            kind = "folders that rules of Landlock name" if path in rules else find_kind(path, kinds)
             (trace.opened if kind else trace.unexpected)[kind or f"{call['name']} {path}"] += 1
     return trace
 
@@ -100,4 +102,4 @@ def _list_kinds(package: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
     yield "devices: null, zero, random numbers", ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
     yield "the kernel's files about processes", ("/proc",)
     yield "caches of the judge and of the compiler", (str(cache_folder()), str(Path.home() / ".cache" / "zig"))
-    yield "temporary files", (temporary, "/memfd:sandbox-output", "/memfd:tool-output")
+    yield "temporary files", (temporary, "/memfd:sandbox-output", "/memfd:tool-output", "/memfd:tool-input")
