@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
 EVALUATION = pytest.StashKey[Evaluation]()
 """Where `config.stash` holds the evaluation of the session."""
-_leave_controller = end_with_controller() if "PYTEST_XDIST_WORKER" in os.environ else lambda: None
-"""A worker of pytest-xdist ends with the process that started it, from before it knows whether there is a model."""
 _NO_MODEL = f"no model: give one with --llmc-model SPEC, where SPEC is {', or '.join(SPEC_FORMS)}"
 
 
@@ -53,8 +51,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
         evaluation.session.process_count = config.workerinput["workercount"]
         evaluation.session.become_worker(config.workerinput.get("llmc_address"))
-        if not evaluation.session.settings.model:
-            _leave_controller()
+        if evaluation.session.settings.model:
+            end_with_controller()
         return
     evaluation.session.process_count = getattr(config.option, "numprocesses", None) or 1
     with _usage_errors():

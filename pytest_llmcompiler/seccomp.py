@@ -71,6 +71,11 @@ _CALLS = {
 }
 """The numbers of the allowed calls on x86-64 and on AArch64, from <asm/unistd.h>. The engine is built with
 this list."""
+_PYTHON_CALLS = frozenset(
+    ("fstat", "lseek", "pread64", "nanosleep", "uname", "getrusage", "sysinfo", "arch_prctl", "set_robust_list", "rseq")
+    + ("sched_getaffinity", "clock_getres")
+)
+"""Those that the engine does not need."""
 _SIGNAL_CALL = (234, 131)
 """`tgkill`, allowed for the process itself alone: it is how a process aborts."""
 
@@ -109,10 +114,14 @@ def prepare() -> None:
         _build_filter()
 
 
-def list_numbers() -> list[int]:
-    """The numbers of the allowed calls on this machine; none where there is no list for it."""
+def list_numbers(*, with_python: bool = True) -> list[int]:
+    """The numbers of the allowed calls on this machine, with those of Python or without; none where there is no list
+    for it."""
     column = _COLUMNS.get(platform.machine())
-    return [] if column is None else [call[column] for call in _CALLS.values() if call[column] != _NONE]
+    if column is None:
+        return []
+    calls = (call for name, call in _CALLS.items() if with_python or name not in _PYTHON_CALLS)
+    return [call[column] for call in calls if call[column] != _NONE]
 
 
 @functools.cache

@@ -6,6 +6,7 @@ notice the end of its parent while it still imports what it is for, which takes 
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -42,6 +43,8 @@ def wait_for_end(parent: int, end: Callable[[], object]) -> None:
     The end of standard input does not tell in time: a forked child of the parent may hold the other end of the pipe.
     PR_SET_PDEATHSIG would kill this process alone, and would do so when the *thread* that started it ends. A thread
     that waits for the end of the process has neither fault.
+
+    Raises OSError where the system has no descriptors of processes.
     """
     try:
         descriptor = os.pidfd_open(parent)
@@ -60,26 +63,18 @@ def wait_for_end(parent: int, end: Callable[[], object]) -> None:
     threading.Thread(target=wait, name="llmc-end", daemon=True).start()
 
 
-def end_with_controller() -> Callable[[], None]:
+def end_with_controller() -> None:
     """End this worker of pytest-xdist with the process that started it. It is interrupted first, so that fixtures can
-    clean up. execnet, which would end it else, gives a test five seconds and more.
-
-    Returns a function that lets execnet have its way.
-    """
-    is_wanted = True
+    clean up. execnet, which would end it else, gives a test five seconds and more; so it does where the system can't
+    tell."""
 
     def end() -> None:
-        if is_wanted:
-            os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(_INTERRUPT_SECONDS)
-            os._exit(1)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(_INTERRUPT_SECONDS)
+        os._exit(1)
 
-    def leave() -> None:
-        nonlocal is_wanted
-        is_wanted = False
-
-    wait_for_end(os.getppid(), end)
-    return leave
+    with contextlib.suppress(OSError, AttributeError):
+        wait_for_end(os.getppid(), end)
 
 
 def _end_all(folder: str) -> None:

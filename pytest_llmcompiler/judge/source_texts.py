@@ -19,8 +19,9 @@ import time
 from pathlib import Path
 
 _LOCK = threading.Lock()
-_KEPT_SECONDS = 3600.0
-"""How long a file is kept that nobody asks for: far longer than any request waits that needs it."""
+_KEPT_SECONDS = 86400.0
+"""How long a file is kept that nobody asks for: longer than a request waits that needs it, but for one of thousands
+that take minutes each."""
 _SWEEP_SECONDS = 60.0
 """How often it is looked for such files."""
 _ASKED: dict[Path, float] = {}
@@ -29,7 +30,7 @@ _SWEPT = [0.0]
 
 
 def write_source(source: str) -> Path:
-    """The file of a C source text; the same text is one file. The files end with this process, or an hour after they
+    """The file of a C source text; the same text is one file. The files end with this process, or a day after they
     were asked for."""
     data = source.encode("utf-8", "replace")
     folder = choose_folder()
