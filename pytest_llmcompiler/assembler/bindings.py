@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -25,6 +26,7 @@ from pytest_llmcompiler.program.case_symbols import CaseSymbols
 
 _BOOLEAN_VALUES = 2
 """Values of a variable that LLVM turns into a Boolean."""
+_ANCHOR = re.compile(r"\.LANCHOR\d+")
 _MARK_DIGITS = 16
 """Hexadecimal digits of a text's own hash in names that the text must not contain: nobody can write them into it."""
 
@@ -78,6 +80,9 @@ def bind_names(
     mappings = map_variables(parsed, reach, case, others, shared, program_symbols)
     places = mappings[min(number, len(mappings) - 1)]
     shared |= places.keys() & parsed.defined_names
+    _require_own_distances(
+        parsed, reach, {name for name in shared & variables.keys() if not variables[name].is_constant}
+    )
     own_functions = parsed.labels.keys() & case.functions - shared
     mark = hashlib.sha256(parsed.source.encode("utf-8", "surrogatepass")).hexdigest()[:_MARK_DIGITS]
     addressed = {name: f"{name}.{mark}" for name in own_functions & reach.addressed_names} if own_functions else {}
@@ -107,6 +112,26 @@ def _find_booleans(
             raise UnsupportedError(f"the variable {own.name} was turned into a Boolean, which can't be mapped back")
         booleans[own.name] = values[0], values[1]
     return booleans
+
+
+def _require_own_distances(parsed: ParsedAssembly, reach: TextReach, shared: Container[str]) -> None:
+    """Raise UnsupportedError where reached code addresses variables of the program by their distances in the text.
+
+    With section anchors, gcc for AArch64 has one label, `.LANCHOR0`, for all variables of a section, and adds to it
+    where each of them lies behind it. In the program they lie elsewhere.
+    """
+    anchors = {name for name in reach.names if _ANCHOR.fullmatch(name)}
+    sections: dict[int, str] = {}
+    """Section -> the anchor whose variables follow."""
+    for statement in parsed.statements if anchors else ():
+        name = statement.name
+        if statement.kind in ("label", "set") and _ANCHOR.fullmatch(name):
+            sections[statement.section] = name
+        elif statement.kind == "label" and name in shared and sections.get(statement.section) in anchors:
+            raise UnsupportedError(
+                f"{sections[statement.section]} stands for {name} and others by their distances from it, which are not "
+                "those of the program: compile with -fno-section-anchors"
+            )
 
 
 def require_supported(parsed: ParsedAssembly, reach: TextReach) -> None:

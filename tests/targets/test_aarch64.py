@@ -71,6 +71,41 @@ def arm() -> Iterator[JudgeClient]:
     judge.close()
 
 
+ANCHORED = """
+counted:
+	adrp	x1, .LANCHOR1
+	add	x1, x1, :lo12:.LANCHOR1
+	and	x0, x0, 7
+	ldr	w2, [x1, x0, lsl 2]
+	adrp	x1, .LANCHOR0
+	ldr	w0, [x1, #:lo12:.LANCHOR0]
+	eor	w0, w0, w2
+	str	w0, [x1, #:lo12:.LANCHOR0]
+	ret
+	.section	.rodata
+	.align	3
+	.set	.LANCHOR1,. + 0
+	.size	table, 32
+table:
+	.word	3, 1, 4, 1, 5, 9, 2, 6
+	.bss
+	.align	2
+	.set	.LANCHOR0,. + 0
+	.size	counter, 4
+counter:
+	.zero	4
+"""
+
+
+def test_variables_behind_an_anchor_of_gcc(arm: JudgeClient, case_of: CaseOf) -> None:
+    """Their distances from the anchor are those of the text, not of the program. Those of constants are the text's."""
+    verdict = arm.judge(case_of(SOURCE), "counted", ANCHORED)
+    assert verdict.kind == "inconclusive" and "-fno-section-anchors" in verdict.message, verdict
+    named = ANCHORED.replace("x1, .LANCHOR0", "x1, counter").replace(":lo12:.LANCHOR0", ":lo12:counter")
+    verdict = arm.judge(case_of(SOURCE), "counted", named)
+    assert verdict.passed, verdict
+
+
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_clangs_own_code_passes(arm: JudgeClient, compiled: Compile, function: str) -> None:
     reference = compiled(SOURCE, target=TARGET.name)
