@@ -18,13 +18,13 @@ from pytest_llmcompiler import options
 from pytest_llmcompiler.collect import CaseFile, CaseItem, UnusableCaseItem, is_case
 from pytest_llmcompiler.errors import ModelError, SettingError
 from pytest_llmcompiler.evaluation import Evaluation
-from pytest_llmcompiler.files import escape_name
+from pytest_llmcompiler.files import cache_folder, escape_name
 from pytest_llmcompiler.judge.pool import WORKER_MEGABYTES
 from pytest_llmcompiler.model.specs import SPEC_FORMS, has_owner_process
 from pytest_llmcompiler.program.case import SUFFIXES
 from pytest_llmcompiler.questions import PlannedQuestion
 from pytest_llmcompiler.report.comparison import compare_files
-from pytest_llmcompiler.report.header import header_lines, judge_lines, native_line
+from pytest_llmcompiler.report.header import cache_lines, header_lines, judge_lines, native_line
 from pytest_llmcompiler.report.live import LiveLine, Progress
 from pytest_llmcompiler.report.terminal import left_out_lines, summary_lines, unusable_lines, usage_lines
 from pytest_llmcompiler.session import Session
@@ -94,6 +94,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     engine_problem = session.find_engine_problem()
     effort = session.settings.effort
     lines += judge_lines(session.jobs, session.process_count, WORKER_MEGABYTES, engine_problem, effort)
+    lines += cache_lines(cache_folder())
     return [*lines, native_line(*session.find_native_support())] if session.runs_natively else lines
 
 

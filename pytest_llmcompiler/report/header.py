@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import platform
+from pathlib import Path
 from typing import Any
 
 from pytest_llmcompiler import landlock, seccomp
@@ -57,3 +59,11 @@ def judge_lines(jobs: int, processes: int, megabytes: int, engine_problem: str, 
         return [*lines, f"{words}: {engine_problem}"]
     look = f"second look at samples that pass, effort {effort:g}" if effort else "no second look, since effort is 0"
     return [*lines, f"llmc: {look}"]
+
+
+def cache_lines(folder: Path) -> list[str]:
+    """Say where the cache can't be written: another user's, or read-only."""
+    place = next(path for path in (folder, *folder.parents) if path.exists())
+    if os.access(place, os.W_OK | os.X_OK):
+        return []
+    return [f"llmc: nothing is kept for the next session, which takes as long again: can't write {folder}"]
