@@ -184,8 +184,10 @@ class _NeededNames(Mapping[str, int]):
 
 def _is_called_by_case(reach: TextReach, function: str, case: CaseSymbols | None) -> bool:
     """Whether a text has another function of the case, or a part of one, that refers to a function."""
-    users = {user.partition(".")[0] for user in reach.users.get(function, ())} - {function}
-    return case is not None and not users.isdisjoint(case.functions)
+    if case is None:
+        return False
+    users = {user.partition(".")[0] for user in reach.find_users(function)} - {function}
+    return not users.isdisjoint(case.functions)
 
 
 def _bind(

@@ -112,6 +112,9 @@ class _GasParser:
         for code, pieces in lines:
             for piece in pieces:
                 kind, start, text, name, operands, prefixes = piece
+                if kind == "ignored":  # of the lines of compilers, nearly as many
+                    self._lone_prefix = None
+                    continue
                 if kind != "instruction" or self._lone_prefix is not None:
                     self._add_piece(piece, offset)
                     is_current = False

@@ -137,6 +137,19 @@ class TextReach:
                     users.setdefault(name, set()).add(owner[statement.section])
         return {name: frozenset(functions) for name, functions in users.items()}
 
+    def find_users(self, name: str) -> frozenset[str]:
+        """Those of `users` of one name, in less time than all."""
+        users: set[str] = set()
+        owner: dict[int, str] = {}
+        for statement in self._parsed.statements:
+            if statement.kind == "instruction":
+                # Few operands hold the name at all, which is faster to find out than all names in them.
+                if name in statement.operands and statement.section in owner and name in names_in(statement):
+                    users.add(owner[statement.section])
+            elif statement.kind == "label" and not statement.is_numeric_label and not statement.name.startswith(".L"):
+                owner[statement.section] = statement.name
+        return frozenset(users)
+
     def _cut_blocks(self) -> None:
         current: dict[int, int] = {}
         for statement in self._parsed.statements:
