@@ -70,7 +70,7 @@ _CALLS = {
     "rseq": (334, 293),
 }
 """The numbers of the allowed calls on x86-64 and on AArch64, from <asm/unistd.h>. The engine is built with
-this list."""
+those of them that it needs."""
 _PYTHON_CALLS = frozenset(
     ("fstat", "lseek", "pread64", "nanosleep", "uname", "getrusage", "sysinfo", "arch_prctl", "set_robust_list", "rseq")
     + ("sched_getaffinity", "clock_getres")

@@ -6,7 +6,6 @@ notice the end of its parent while it still imports what it is for, which takes 
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import json
 import os
@@ -21,6 +20,8 @@ from pathlib import Path
 
 _INTERRUPT_SECONDS = 0.1
 """How long a process that is interrupted has to end by itself."""
+_LOOK_SECONDS = 0.2
+"""How often it is looked whether a parent has ended, where the system does not tell."""
 
 
 def build_command(module: str, arguments: Sequence[str] = (), *, folder: str | Path | None = None) -> list[str]:
@@ -42,39 +43,41 @@ def wait_for_end(parent: int, end: Callable[[], object]) -> None:
 
     The end of standard input does not tell in time: a forked child of the parent may hold the other end of the pipe.
     PR_SET_PDEATHSIG would kill this process alone, and would do so when the *thread* that started it ends. A thread
-    that waits for the end of the process has neither fault.
-
-    Raises OSError where the system has no descriptors of processes.
+    that waits for the end of the process has neither fault. Where the system has no descriptors of processes, it looks
+    now and then.
     """
-    try:
-        descriptor = os.pidfd_open(parent)
-    except ProcessLookupError:
-        end()
-        return
-    if os.getppid() != parent:  # it had ended before, and its number may be another's
-        end()
 
     def wait() -> None:
-        poll = select.poll()
-        poll.register(descriptor, select.POLLIN)
-        poll.poll()
+        _wait_for_process(parent)
         end()
 
     threading.Thread(target=wait, name="llmc-end", daemon=True).start()
 
 
+def _wait_for_process(parent: int) -> None:
+    """Wait until the parent of this process has ended."""
+    try:
+        descriptor = os.pidfd_open(parent)
+    except (OSError, AttributeError):  # it has ended, or the system does not know how
+        while os.getppid() == parent:
+            time.sleep(_LOOK_SECONDS)
+        return
+    if os.getppid() == parent:  # else it had ended before, and its number may be another's
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        poll.poll()
+
+
 def end_with_controller() -> None:
     """End this worker of pytest-xdist with the process that started it. It is interrupted first, so that fixtures can
-    clean up. execnet, which would end it else, gives a test five seconds and more; so it does where the system can't
-    tell."""
+    clean up. execnet, which would end it else, gives a test five seconds and more."""
 
     def end() -> None:
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(_INTERRUPT_SECONDS)
         os._exit(1)
 
-    with contextlib.suppress(OSError, AttributeError):
-        wait_for_end(os.getppid(), end)
+    wait_for_end(os.getppid(), end)
 
 
 def _end_all(folder: str) -> None:
