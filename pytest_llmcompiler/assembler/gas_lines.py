@@ -36,9 +36,11 @@ _ASSIGNMENT = re.compile(rf'(?:({SYMBOL})|"([^"\\]+)")\s*(==?)(?!=)')
 _PLAIN_INSTRUCTION = re.compile(r"(\s*)([A-Za-z]\w*)(?:[ \t]+([\w$%(\[.*-][^=:\"'{]*)|\s*)")
 """A statement that can only be an instruction. Most statements are, and this is faster than reading them. No two parts
 that follow each other match the same characters: matching takes time linear in the length."""
-_KEPT_LINES = 1 << 15
-"""Lines of one generation, of which two are kept: some 700 bytes each, at most 2 KiB. The answers to one function have
-some hundred, those to a hundred functions 50,000: if fewer were kept, most would be read again and again."""
+_KEPT_BYTES = 16 << 20
+"""About the memory of the lines of one generation, of which two are kept. The answers to one function have some hundred
+lines, those to a hundred functions 50,000: if far fewer were kept, most would be read again and again."""
+_LINE_BYTES, _PIECE_BYTES, _CHARACTER_BYTES = 300, 250, 4
+"""What a line takes, with its place in the table; each piece of it; and each character, which is in several strings."""
 _KEPT_CHARACTERS = 100
 """Longest line that is kept."""
 _KEPT_PIECES = 4
@@ -81,6 +83,8 @@ class GasLineReader:
         self._lines: dict[str, GasLine] = {}
         """The lines that were met last. When there are too many, they become the older generation."""
         self._older: dict[str, GasLine] = {}
+        self._bytes = 0
+        """About the memory of the lines that were met last."""
         self._data = frozenset(dialect.integer_widths) | _STRINGS | _OTHER_DATA
         self._ignored = (_IGNORED | dialect.ignored_directives) - self._data - SYMBOL_FACTS
 
@@ -104,9 +108,10 @@ class GasLineReader:
         """A line that was not met lately, which is kept if it is short."""
         line = self._older.get(text) or self._read_line(text)
         if line is not None and len(text) <= _KEPT_CHARACTERS and len(line.pieces) <= _KEPT_PIECES:
-            if len(self._lines) >= _KEPT_LINES:
-                self._older, self._lines = self._lines, {}
+            if self._bytes >= _KEPT_BYTES:
+                self._older, self._lines, self._bytes = self._lines, {}, 0
             self._lines[text] = line
+            self._bytes += _LINE_BYTES + _PIECE_BYTES * len(line.pieces) + _CHARACTER_BYTES * len(text)
         return line
 
     def _read_line(self, text: str) -> GasLine | None:

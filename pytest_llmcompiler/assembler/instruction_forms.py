@@ -66,6 +66,8 @@ _KEYSTONE_PREFIXES = frozenset(("lock", "rep", "repe", "repz", "repne", "repnz")
 """The prefixes that keystone encodes rightly."""
 _NO_MEMORY_OPERAND = ("j", "call", "loop", "xbegin", "movabs", "lea")
 """Starts of mnemonics for which an operand without registers is a branch target or an address, not a memory access."""
+_JUMPS = ("j", "call", "loop", "xbegin")
+"""Starts of the mnemonics of branches."""
 _RAW_INSTRUCTIONS = {"endbr64": b"\xf3\x0f\x1e\xfa", "endbr32": b"\xf3\x0f\x1e\xfb"}
 """Instructions that keystone does not know, as their bytes."""
 _NOTRACK = b"\x3e"
@@ -142,6 +144,8 @@ def _find_form(name: str, operands_text: str, syntax: Syntax, prefixes: tuple[st
         is_memory = operand.is_absolute and not is_indirect(operand_text, syntax)
         if is_memory and name.startswith(_NO_MEMORY_OPERAND):
             return None
+        if name.startswith(_JUMPS) and not is_indirect(operand_text, syntax):
+            return None  # Intel syntax writes the number of its target as any other, and its bytes depend on the place
         if operand.value is not None:
             placeholder = _build_placeholder(name, len(placeholders), operand.value, operand.is_pc_relative)
             placeholders.append(placeholder)

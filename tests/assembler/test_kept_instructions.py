@@ -14,6 +14,7 @@ from pytest_llmcompiler.assembler.gas import parse_assembly
 from pytest_llmcompiler.assembler.gas_lines import GasLineReader
 from pytest_llmcompiler.assembler.job import AssemblerLimits
 from pytest_llmcompiler.assembler.keystone_engine import run_keystone
+from pytest_llmcompiler.errors import AssemblyError
 from pytest_llmcompiler.targets import get_target
 from pytest_llmcompiler.targets.code import AssembledCode
 
@@ -42,6 +43,15 @@ def test_equal_instructions_are_encoded_once() -> None:
     assert code(first)[:5] == code(second)[:5] == b"\xb8" + struct.pack("<I", 81273441)
     assert code(second) == code(assemble(again, "f", BASE, {"outside": 0x1000}, "llvm"))
     assert dict(second.lines) == {BASE: 2, BASE + 5: 3, BASE + 12: 3, BASE + 14: 4, BASE + 19: 5, BASE + 20: 6}
+
+
+@pytest.mark.parametrize("instruction", ["loop 268435460", "jrcxz 268435460", "jmp 268435460", "xbegin 268435460"])
+def test_no_text_changes_the_code_of_another_one(instruction: str) -> None:
+    """The bytes of a branch to a number depend on its place."""
+    head = "f: .intel_syntax noprefix\n xor eax, eax\n"
+    for text in (f"{head} {instruction}\n ret\n", f"{head} xor ecx, ecx\n {instruction}\n ret\n"):
+        with pytest.raises(AssemblyError):
+            assemble(text, "f", BASE, {})
 
 
 @pytest.mark.parametrize("wrong", [b"\x90\x90", b"\x0f", b"\xb8\x01\x00\x00\x00\xc3"])
@@ -81,12 +91,12 @@ def test_jumps_and_paddings_lie_where_llvm_has_them(seed: int) -> None:
 
 
 def test_lines_are_kept_and_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gas_lines, "_KEPT_LINES", 10)
+    monkeypatch.setattr(gas_lines, "_KEPT_BYTES", 5_000)
     reader = GasLineReader(get_target().dialect)
     first = reader.read("\tmovl\t%eax, %ebx # one")
     for number in range(100):
         assert reader.read(f" movl ${number}, %eax\n\tmovl\t%eax, %ebx # one\n# " + "x" * 200)
-        assert len(reader._lines) <= 10 and len(reader._older) <= 10
+        assert len(reader._lines) <= 10 and len(reader._older) <= 10  # 600 bytes and more each
     again = reader.read("\tmovl\t%eax, %ebx # one")
     assert first and again and first[0] is again[0]  # it was asked for all the time
     assert not any("xxx" in line for line in (*reader._lines, *reader._older))
