@@ -8,13 +8,15 @@
 - Texts of a single character, for each that the program compares with.
 - Texts that get far, each without one of their characters, and with some room behind their end, in which a second look
   can insert characters.
+- Objects that lie across a multiple of 64 KiB: pointers of which only 16 bits are computed go back there.
+- Single bytes from 128 on, where there is room for as many elements: lengths that are no longer positive as `char`.
 - Further arguments of a variadic function: the first of them are passed in registers, the later ones on the stack.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from pytest_llmcompiler.corpus.grammar import find_phrases, nest
@@ -30,8 +32,18 @@ _MEASURED_SEEDS = 2
 _PAIRED_SEEDS, _MAX_PAIRS = 4, 12
 """Seeds in which pairs of objects are made equal, or overlap, and the pairs of one seed: an array of structures has
 hundreds."""
-_DISTANCES = (0, 1, 2, 4, 8, 16)
-"""Elements between two pointers into one object."""
+_DISTANCES, _LONG_DISTANCES = (0, 1, 2, 4, 8, 16), (1, 3, 5, 8, 15, 16, 31)
+"""Elements between two pointers into one object, and where that is made longer than a loop over 32 elements."""
+_LONG_ELEMENTS, _ROOM = 72, 32
+"""Elements of such an object, and those behind the end of a text."""
+_RUN_LENGTHS = (33, 255, 256, 257)
+"""Lengths of texts that have one letter only."""
+_CROSSING_SEEDS = 6
+"""Seeds, of those with most rounds and of those that get furthest, whose objects lie across a multiple of 64 KiB."""
+_LARGE_BYTES, _LARGE_SEEDS, _LARGE_PLACES = (128, 255), 3, 2
+"""Bytes above the largest `char`, and the seeds and places in which they are put."""
+_LARGE_ELEMENTS = 300
+"""Elements of the buffer that such a byte may count."""
 _DEPTHS = (8, 16, 32)
 _NESTED_SEEDS, _MAX_DEPTH = 4, 64
 _MAX_CHARACTERS = 32
@@ -56,7 +68,11 @@ def generate_systematically(
                 yield input
     for seed in seeds[-_PAIRED_SEEDS:]:
         yield from _pair_objects(seed)
-        yield from _overlap(seed, restricted)
+        yield from _overlap(seed, restricted, _DISTANCES)
+    yield from _overlap_long(seeds, restricted)
+    yield from _cross_boundaries(by_rounds, _sort_by_reach(seeds))
+    yield from _set_large_bytes([*by_rounds[:_LARGE_SEEDS], *seeds[-_LARGE_SEEDS:]])
+    yield from _repeat_letters(seeds)
     yield from _nest_texts(seeds, constants)
     yield from _single_characters(seeds, constants)
     yield from _vary_texts(seeds)
@@ -113,19 +129,77 @@ def _pair_objects(seed: Seed) -> Iterator[Input]:
             yield _set_data(input, second, data + target.data[size:])
 
 
-def _overlap(seed: Seed, restricted: Collection[int]) -> Iterator[Input]:
-    """Two pointer arguments that lead into one object."""
+def _overlap(seed: Seed, restricted: Collection[int], distances: Sequence[int]) -> Iterator[Input]:
+    """Two pointer arguments that lead into one object, so many elements apart."""
     owners = _list_owners(seed)
     for (first, source), (second, target) in itertools.combinations(owners.items(), 2):
         element = seed.objects[source].element
         if {first, second} & set(restricted) or seed.objects[target].element != element or seed.objects[target].links:
             continue
-        for distance in _DISTANCES:
+        for distance in distances:
             offset = distance * element.size
             if offset < len(seed.objects[source].data) and target == len(seed.objects) - 1:
                 args = list(seed.input.args)
                 args[second] = replace(args[second], links=((0, Alias(element, source, offset)),))
                 yield replace(seed.input, args=tuple(args))
+
+
+def _overlap_long(seeds: Sequence[Seed], restricted: Collection[int]) -> Iterator[Input]:
+    """The same in objects of more elements than a round of a vectorised loop takes. A text has one long word, with room
+    behind its end."""
+    candidates = [seed for seed in reversed(seeds) if len(_list_owners(seed)) > 1]
+    for seed in candidates[:_PAIRED_SEEDS]:
+        input, word = seed.input, bytes(97 + number % 26 for number in range(_LONG_ELEMENTS))
+        for number in _list_owners(seed).values():
+            target = seed.objects[number]
+            data = (
+                word + bytes(_ROOM) if is_text(target) else _repeat(target.data, _LONG_ELEMENTS * target.element.size)
+            )
+            input = _set_data(input, number, data) if data else input
+        for counter in seed.counters:
+            if any(counter.value == target.count for target in seed.objects):
+                input = set_number(input, counter, _LONG_ELEMENTS)
+        yield from _overlap(replace(seed, input=input), restricted, _LONG_DISTANCES)
+
+
+def _cross_boundaries(*orders: Sequence[Seed]) -> Iterator[Input]:
+    for seed in _drop_repeated(seed for order in orders for seed in order[:_CROSSING_SEEDS]):
+        if any(len(target.data) > 1 for target in seed.objects):
+            yield replace(seed.input, is_4gib_aligned=False, crossing="first")
+            yield replace(seed.input, is_4gib_aligned=False, crossing="middle")
+
+
+def _set_large_bytes(seeds: Sequence[Seed]) -> Iterator[Input]:
+    """Bytes of one object from 128 on, and another object with room for as many elements."""
+    for seed in _drop_repeated(seeds):
+        plain = {number: target for number, target in enumerate(seed.objects) if _is_plain(target) and target.data}
+        for (number, source), (other, room) in itertools.islice(itertools.permutations(plain.items(), 2), _MAX_PAIRS):
+            if source.element.size != 1:
+                continue
+            size = _LARGE_ELEMENTS * room.element.size
+            input = _set_data(seed.input, other, _repeat(room.data, size))
+            for counter in seed.counters:
+                if counter.value in (room.count, len(room.data)):
+                    input = set_number(input, counter, _LARGE_ELEMENTS)
+            for at, value in itertools.product(range(min(_LARGE_PLACES, len(source.data))), _LARGE_BYTES):
+                yield _set_data(input, number, source.data[:at] + bytes([value]) + source.data[at + 1 :])
+
+
+def _repeat_letters(seeds: Sequence[Seed]) -> Iterator[Input]:
+    texts = ((seed, number) for seed in seeds for number, target in enumerate(seed.objects) if is_text(target))
+    seed, number = next(texts, (None, 0))
+    if seed is not None:
+        for length in _RUN_LENGTHS:
+            yield set_content(seed, number, b"a" * length + b"\0")
+
+
+def _drop_repeated(seeds: Iterable[Seed]) -> Iterable[Seed]:
+    return {id(seed): seed for seed in seeds}.values()
+
+
+def _sort_by_reach(seeds: Sequence[Seed]) -> list[Seed]:
+    """The seeds, those first that take most branches."""
+    return sorted(seeds, key=lambda seed: len(branch_features(seed.features)), reverse=True)
 
 
 def _list_owners(seed: Seed) -> dict[int, int]:
@@ -170,8 +244,7 @@ def _single_characters(seeds: Sequence[Seed], constants: Collection[int]) -> Ite
 
 
 def _vary_texts(seeds: Sequence[Seed]) -> Iterator[Input]:
-    furthest = sorted(seeds, key=lambda seed: len(branch_features(seed.features)), reverse=True)
-    for place, seed in enumerate(furthest[:_FURTHEST_SEEDS]):
+    for place, seed in enumerate(_sort_by_reach(seeds)[:_FURTHEST_SEEDS]):
         for number, target in enumerate(seed.objects):
             if not (is_text(target) and 1 < target.count <= _MAX_VARIED and target.data.endswith(b"\0")):
                 continue

@@ -31,6 +31,8 @@ _MAX_DETOURS = 20
 reads what a call leaves undefined shows it in the first few."""
 _MAX_CALLBACKS = 20
 """Calls of the candidate by the program in a run whose callee-saved registers are checked, for the same reason."""
+MAX_VECTOR_COUNT = 8
+"""The most that `al` may be at a call of a variadic function: x86-64 psABI, 3.2.3."""
 _ALIGNMENT = 16
 """What the stack pointer is a multiple of at a call, on every target."""
 _MAX_RETURN_ADDRESSES = 256
@@ -61,6 +63,8 @@ class CalledFunction:
     """The registers that a call may change by the convention, and that the candidate's own definition leaves alone."""
     clobbers: bool = True
     """Whether the other registers are garbage after a call: `setjmp` returns more than once."""
+    is_variadic: bool = False
+    """Whether `al` has to be at most 8 at a call, where the convention has such a rule."""
 
 
 def describe_callee(program: ProgramImage, name: str, preserved: tuple[str, ...] = ()) -> CalledFunction:
@@ -71,7 +75,10 @@ def describe_callee(program: ProgramImage, name: str, preserved: tuple[str, ...]
         results = (convention.float_result_register,)
     elif kind:
         results = () if kind == "none" else (convention.return_register,)
-    return CalledFunction(results, kind == "narrow", name in program.narrow, preserved, "setjmp" not in name)
+    counts_vectors = convention.vector_count_register is not None and name in program.variadic
+    return CalledFunction(
+        results, kind == "narrow", name in program.narrow, preserved, "setjmp" not in name, counts_vectors
+    )
 
 
 def describe_misaligned_call(callee: str) -> AbiBreach:
@@ -131,10 +138,19 @@ class CallMonitor:
     def _on_program_call(self, callee: CalledFunction, address: int) -> None:
         """A function of the program is entered that only the program has."""
         self.on_call(address)
+        if callee.is_variadic:
+            self._check_vector_count(address)
         is_wanted = callee.has_garbage or (callee.clobbers and self._uninitialised.is_varied)
         if is_wanted and self._detours_left and self._is_called_by_candidate:
             self._detours_left -= 1
             self._detour(functools.partial(self._end_call, callee, {}))
+
+    def _check_vector_count(self, address: int) -> None:
+        register = self._guest.convention.vector_count_register
+        count = self._guest.register(register) & 0xFF if register else 0
+        if count > MAX_VECTOR_COUNT and self._is_called_by_candidate:
+            name = self._addresses.name_of(address)
+            self.breaches.append(AbiBreach(f"al is {count} at the call of {name}, which is variadic: at most 8"))
 
     def _on_shared_call(self, conventions: OwnConventions, function: str, address: int) -> None:
         """A function of the program is entered that the candidate defines too."""

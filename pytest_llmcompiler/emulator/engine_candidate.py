@@ -68,7 +68,7 @@ def _numbers(program: ProgramImage, names: Iterable[str]) -> list[int]:
 
 def _number_callee(callee: CalledFunction) -> int:
     """The facts of a callee as bits, as `engine/calls.c` has them."""
-    return callee.is_narrow | callee.has_garbage << 1 | callee.clobbers << 2
+    return callee.is_narrow | callee.has_garbage << 1 | callee.clobbers << 2 | callee.is_variadic << 3
 
 
 def _guard(program: ProgramImage, hook: _Hook) -> tuple[int, int, int, int, int, int, int]:

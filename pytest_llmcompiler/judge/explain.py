@@ -192,6 +192,8 @@ class FailureExplainer:
         lines = []
         if run.entry is not None and run.entry.layout.is_4gib_aligned:
             lines.append(evidence_line("layout", "objects begin at multiples of 4 GiB"))
+        if run.entry is not None and run.entry.layout.crossing:
+            lines.append(evidence_line("layout", "objects lie across a multiple of 64 KiB"))
         bug = run.entry.bug if run.entry is not None and run.stage == "input" else None
         message = run.failure.message
         if bug:

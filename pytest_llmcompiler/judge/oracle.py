@@ -125,7 +125,8 @@ class Oracle:
         """The probe after its run on an input. Raises UndefinedInputError."""
         # Objects must end at an unmapped page here, also where the other machines align their starts: only so does the
         # probe see each access past the end of an object.
-        layout, call = self.lay_out(replace(input, is_4gib_aligned=False) if input.is_4gib_aligned else input)
+        is_moved = input.is_4gib_aligned or input.crossing
+        layout, call = self.lay_out(replace(input, is_4gib_aligned=False, crossing=None) if is_moved else input)
         probe, calls = self._machines.probe, self._machines.calls
         if calls:
             calls.reset()
@@ -148,7 +149,7 @@ class Oracle:
         look = self.look(input, known, steps)
         layout, call = self.lay_out(input)
         machines = self._machines
-        if layout.is_4gib_aligned:  # whether behaviour is undefined may depend on addresses
+        if layout.is_4gib_aligned or layout.crossing:  # whether behaviour is undefined may depend on addresses
             _require_defined(machines.probe.run(layout, call, steps), layout)
         run = self._run_golden(layout, call, max(_MAX_INSTRUCTIONS, _INSTRUCTIONS_PER_STEP * steps))
         records = machines.golden.call_records

@@ -19,6 +19,7 @@ from pytest_llmcompiler.program.ir_queries import (
     narrow_functions,
     only_called_functions,
     only_stored_variables,
+    variadic_functions,
 )
 from pytest_llmcompiler.program.ir_rewrites import (
     OWN_PREFIX,
@@ -102,6 +103,11 @@ class ProgramModule:
         return find_result_kinds(self.module)
 
     @functools.cached_property
+    def variadic(self) -> frozenset[str]:
+        """Its functions with a prototype that ends with `...`."""
+        return variadic_functions(self.module)
+
+    @functools.cached_property
     def aliases(self) -> dict[str, str]:
         """Other names that assembly uses."""
         private = (value.name for value in self.module.global_variables if value.linkage.name == "private")
@@ -175,6 +181,7 @@ def _link_program(source: ProgramModule, objects: list[bytes], unread: Collectio
         local=source.local,
         narrow=source.narrow.difference(stand_ins.functions),
         result_kinds=source.result_kinds,
+        variadic=source.variadic,
         paddings=tuple(
             start for symbol in padded for start in (symbol.address, symbol.address + symbol.size - PADDING_BYTES)
         ),

@@ -76,6 +76,8 @@ class ProgramImage:
     result register is undefined after a call."""
     result_kinds: dict[str, ResultKind]
     """What the functions that the case defines or declares return, as far as that is a plain value or nothing."""
+    variadic: frozenset[str]
+    """Those of these functions that take further arguments behind named ones."""
     paddings: tuple[int, ...]
     """The addresses of the paddings around constants. Each has `ir_rewrites.PADDING_BYTES` bytes."""
 

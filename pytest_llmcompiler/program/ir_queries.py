@@ -51,6 +51,13 @@ def find_result_kinds(module: llvm.ModuleRef) -> dict[str, ResultKind]:
     return kinds
 
 
+def variadic_functions(module: llvm.ModuleRef) -> frozenset[str]:
+    """The functions with `...` behind a parameter. Without one, C may have no prototype of the function."""
+    return frozenset(
+        function.name for function in module.functions if re.search(r"\w, \.\.\.\)$", str(function.global_value_type))
+    )
+
+
 def resultless_functions(module: llvm.ModuleRef) -> frozenset[str]:
     """The functions with a body that return a value of which nothing is ever stored, as clang -O0 writes `f() { }`.
 

@@ -98,6 +98,9 @@ class CallingConvention(ABC):
     """All registers in which a result, or a part of one, may be returned."""
     float_result_register: str
     """The register in which a float or a double is returned."""
+    vector_count_register: str | None = None
+    """The register whose lowest byte is an upper bound of how many vector registers hold arguments of a variadic
+    function; None where the convention has no such rule."""
     separate_result_register: str | None = None
     """The register for the address of a result in memory; None where that address is passed as the first argument."""
     callee_saved: tuple[str, ...]

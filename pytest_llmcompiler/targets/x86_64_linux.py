@@ -44,6 +44,7 @@ class SystemV(CallingConvention):
     return_register = "rax"
     result_registers = ("rax", "rdx", "xmm0", "xmm1")
     float_result_register = "xmm0"
+    vector_count_register = "rax"
     callee_saved = ("rbx", "rbp", "r12", "r13", "r14", "r15")
     exempt_functions = frozenset(("__fentry__", "mcount"))  # called first of all in a function, by -pg
     caller_saved = ("rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from pytest_llmcompiler.values.c_types import CHARACTER, TEXT, Function, Type
 
@@ -85,6 +86,9 @@ class Value:
     links: Links = ()
 
 
+Crossing = Literal["first", "middle"]
+
+
 @dataclass(frozen=True)
 class Input:
     """One assignment of all values that a run depends on."""
@@ -98,6 +102,9 @@ class Input:
     is_4gib_aligned: bool = False
     """Whether objects start at multiples of 4 GiB, instead of ending at an unmapped page. Code that tests only the low
     bits of a pointer then takes it for null."""
+    crossing: Crossing | None = None
+    """Where the first objects lie across a multiple of 64 KiB: behind their first element, or in their middle. Code
+    that adds to the lowest 16 bits of a pointer then goes back 64 KiB. None: no object does."""
 
     @property
     def values(self) -> tuple[Value, ...]:
@@ -181,7 +188,7 @@ def replace_object(input: Input, number: int, change: Callable[[Object], Object]
 
     args = tuple([rebuild_value(value) for value in input.args])
     globals = tuple([(name, rebuild_value(value)) for name, value in input.globals])
-    return Input(args, input.environment_seed, globals, input.is_4gib_aligned)
+    return Input(args, input.environment_seed, globals, input.is_4gib_aligned, input.crossing)
 
 
 def graft_argument(input: Input, donor: Input, position: int) -> Input:

@@ -16,6 +16,7 @@ from pytest_llmcompiler.values.input import (
     STANDARD_INPUT,
     Alias,
     Callback,
+    Crossing,
     Input,
     Links,
     Object,
@@ -73,7 +74,8 @@ SLOTS = tuple(
     Slot(address=_SLOT_ENDS + index * _SLOT_DISTANCE - size, size=size, host=sum(_SIZES[:index]))
     for index, size in enumerate(_SIZES)
 )
-"""The slots of inputs that are not aligned. Each ends at a multiple of 4 GiB, with no memory behind it."""
+"""The slots of inputs that are not aligned. Each ends at a multiple of 4 GiB, with no memory behind it. The second page
+of a large one begins at a multiple of 64 KiB."""
 ALIGNED_SLOTS = tuple(
     Slot(address=_SLOT_STARTS + index * _SLOT_DISTANCE, size=slot.size, host=slot.host)
     for index, slot in enumerate(SLOTS[:_ALIGNED_SLOT_COUNT])
@@ -117,6 +119,8 @@ class Layout:
     each program has its symbols elsewhere."""
     is_4gib_aligned: bool = False
     """Whether objects start at multiples of 4 GiB, instead of ending at an unmapped page."""
+    crossing: Crossing | None = None
+    """Where the objects in the large slots lie across a multiple of 64 KiB."""
     standard_input: bytes | None = None
     """What the run can read from standard input; None where the environment seed chooses it."""
     has_streams: bool = False
@@ -144,7 +148,7 @@ def lay_out(input: Input, names: Sequence[str], result: Type | None = None) -> L
 
 
 def _lay_out(input: Input, names: Sequence[str], result: Type | None, *, is_aligned: bool) -> Layout:
-    builder = _LayoutBuilder(is_aligned)
+    builder = _LayoutBuilder(is_aligned, input.crossing)
     buffer = builder.reserve("result", result, 1, result.size) if result is not None else None
     images = tuple(builder.encode(value, name) for value, name in zip(input.args, names, strict=True))
     encoded = [(name, builder.encode(value, name)) for name, value in input.globals]
@@ -164,6 +168,7 @@ def _lay_out(input: Input, names: Sequence[str], result: Type | None, *, is_alig
             if isinstance(target, SymbolPointer)
         ),
         is_4gib_aligned=is_aligned,
+        crossing=input.crossing,
         standard_input=find_standard_input(input),
         has_streams=builder.has_streams,
     )
@@ -180,8 +185,8 @@ def label_objects(input: Input, names: Sequence[str]) -> list[str]:
 class _LayoutBuilder:
     """Assigns slots to objects and stubs to callbacks, in the order of the input."""
 
-    def __init__(self, is_aligned: bool = False) -> None:
-        self._is_aligned = is_aligned
+    def __init__(self, is_aligned: bool = False, crossing: Crossing | None = None) -> None:
+        self._is_aligned, self._crossing = is_aligned, crossing
         self.contents: list[tuple[LaidOutObject, bytes]] = []
         self.callbacks: list[Callback] = []
         self.has_streams = False
@@ -196,6 +201,10 @@ class _LayoutBuilder:
 
     def reserve(self, label: str, element: Type, count: int, size: int) -> LaidOutObject:
         """Give an object a slot of its own. Raises LayoutError where no slot is free or large enough."""
+        crossed = self._find_crossing(element, size) if self._crossing and size <= PAGE else 0
+        slot = next(self._large_slots, None) if crossed else None
+        if slot is not None:
+            return LaidOutObject(label, slot.address + PAGE - crossed, element, count, size, slot)
         slots = self._small_slots if size <= PAGE else self._large_slots
         slot = next(slots, None) if size <= MAX_OBJECT_BYTES else None
         if slot is None:
@@ -205,6 +214,12 @@ class _LayoutBuilder:
             address += slot.size - size
             address -= address % _alignment(element, size)
         return LaidOutObject(label, address, element, count, size, slot)
+
+    def _find_crossing(self, element: Type, size: int) -> int:
+        """The bytes of an object that lie before the multiple of 64 KiB; 0 for one that is too small."""
+        align = max(_alignment(element, size), 1)
+        before = max(element.size, align) if self._crossing == "first" else max(size // 2 // align * align, align)
+        return before if before < size and before % align == 0 else 0
 
     def _lay_out_object(self, target: Object, label: str) -> int:
         laid_out = self.reserve(label, target.element, target.count, len(target.data))

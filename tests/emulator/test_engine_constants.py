@@ -50,6 +50,7 @@ def test_orders_of_names() -> None:
         ("DETOUR_OFFSET", calls.DETOUR_RETURN - layout.RETURN),
         ("MAX_CALLS", calls._MAX_DETOURS),
         ("MAX_CALLBACKS", calls._MAX_CALLBACKS),
+        ("MAX_VECTOR_COUNT", calls.MAX_VECTOR_COUNT),
         ("STACK_ALIGNMENT", calls._ALIGNMENT),
         ("ELSEWHERE", ELSEWHERE),
         ("STACK_WORD_TOP", stack.STACK_START >> 32),

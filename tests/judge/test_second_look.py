@@ -365,3 +365,64 @@ def test_floats_are_changed_too() -> None:
     verdict = check(EIGHT, "total", wrong, examples=40)
     assert verdict.kind == "mismatch"
     assert verdict.message.endswith(", observed 0.0")
+
+
+VARIED = r"""
+#include <stdio.h>
+int depth(const char *p) { int n = 0; for (; *p; p++) n += *p == '/'; return n; }
+int dotted(const char *p)
+{
+    if (*p != '[')
+        return -1;
+    int n = 0;
+    for (p++; *p; p++)
+        n += *p == '.';
+    return n;
+}
+void shift(const char *in, char *out, int n) { for (; n > 0; n--, in++) *out++ = *in == ' ' ? '_' : *in; }
+int expand(const unsigned char *code, char *out, int size)
+{
+    if (code[0] > size)
+        return -1;
+    for (int i = 0; i < code[0]; i++)
+        out[i] = (char)code[1];
+    return code[0];
+}
+int hits(const char *p) { int n = 0; for (; *p; p++) n += *p == *"a"; return n > 0; }
+int report(int x) { return printf("%d\n", x) + x; }
+"""
+WRONG = {
+    "64 KiB": ("depth", "n += *p == '/'", "n += *p == '/', p = (unsigned short)(long)p == 0xffff ? p - 65536 : p"),
+    "64 KiB behind the first": ("dotted", "for (p++; *p", 'for (p = (unsigned short)(long)p == 0xffff ? "." : p + 1; *p'),
+    "overlap": ("shift", "for (; n > 0;", "char a[32]; for (; n >= 32; n -= 32) { for (int i = 0; i < 32; i++) a[i] = *in == ' ' ? '_' : *in, in++; for (int i = 0; i < 32; i++) *out++ = a[i]; } for (; n > 0;"),
+    "a byte from 128 on": ("expand", "return code[0];", "return (signed char)code[0];"),
+    "256 times": ("hits", "return n > 0", "return (unsigned char)n > 0"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_objects_at_other_places_and_with_other_lengths(what: str, compiled: Compile) -> None:
+    function, old, new = WRONG[what]
+    reference = compiled(VARIED)
+    harness = Harness(reference, function, JudgeSettings(examples=20))
+    assert harness.judge(reference.texts.assembly(function, "O2"), explain=False).passed
+    assert VARIED.count(old) == 1
+    verdict = harness.judge(compiled(VARIED.replace(old, new)).texts.assembly(function, "O1"))
+    assert not verdict.passed and verdict.conclusive, str(verdict)
+
+
+@pytest.mark.parametrize(("al", "kind"), [(0, "pass"), (8, "pass"), (9, "abi"), (255, "abi")])
+def test_al_says_how_many_vector_registers_a_variadic_call_has(al: int, kind: str, compiled: Compile) -> None:
+    text = """report: pushq %rbx
+        movl %edi, %ebx
+        movl %edi, %esi
+        leaq .L.str.1(%rip), %rdi
+        movl ${}, %eax
+        call printf
+        addl %ebx, %eax
+        popq %rbx
+        ret
+    """
+    verdict = Harness(compiled(VARIED), "report", JudgeSettings(examples=5)).judge(text.format(al))
+    assert verdict.kind == kind, str(verdict)
+    assert kind == "pass" or f"al is {al} at the call of printf" in str(verdict)

@@ -42,6 +42,17 @@ def test_objects_of_an_aligned_input_start_at_multiples_of_4_gib() -> None:
     assert len(lay_out(many, ["p"] * 20).objects) == 20
 
 
+def test_objects_lie_across_a_multiple_of_64_kib() -> None:
+    objects = [Object(CHAR, 5, b"hello"), Object(INT, 3, bytes(12)), Object(CHAR, 3, b"end")]
+    values = tuple(Value(Pointer(o.element), bytes(8), ((0, o),)) for o in objects)
+    for crossing, before in (("first", (1, 4)), ("middle", (2, 4))):
+        first, second, third = lay_out(Input(values, crossing=crossing), list("abc")).objects  # type: ignore[arg-type]
+        assert [-placed.address % (1 << 16) for placed in (first, second)] == list(before)
+        assert (third.address + third.size) % (1 << 32) == 0
+    single = Input((Value(Pointer(INT), bytes(8), ((0, Object(INT, 1, bytes(4))),)),), crossing="middle")
+    assert (lay_out(single, ["p"]).objects[0].address + 4) % (1 << 32) == 0
+
+
 def test_an_alias_of_the_end_follows_the_end_of_a_resized_object() -> None:
     cursor = Struct("struct cursor", 16, 8)
     text = Object(CHAR, 5, b"hello")

@@ -14,7 +14,12 @@
 #define MAX_RESULTS 8       /* Registers of one result: the same. */
 
 /* What is known of a function: see `CalledFunction` in `calls.py`. */
+<<<<<<< HEAD
 typedef enum { CALLEE_IS_NARROW = 1, CALLEE_HAS_GARBAGE = 2, CALLEE_CLOBBERS = 4 } CalleeBits;
+=======
+typedef enum { CALLEE_IS_NARROW = 1, CALLEE_HAS_GARBAGE = 2, CALLEE_CLOBBERS = 4, CALLEE_IS_VARIADIC = 8 } CalleeBits;
+#define MAX_VECTOR_COUNT 8 /* As in `calls.py`: of `al` at a call of a variadic function. */
+>>>>>>> ca03351 (The reserve has objects across 64 KiB, long overlaps, bytes from 128 on; al is checked at variadic calls)
 
 typedef struct {
     uint8_t bytes[2 * VALUE_BYTES];
@@ -200,6 +205,9 @@ static void check_operand(Engine *engine, Hook *hook) {
 
 static void on_call(Engine *engine, Hook *hook) {
     calls_enter(engine, hook->first);
+    if (hook->number & CALLEE_IS_VARIADIC && (get_register(engine, engine->return_register) & 0xFF) > MAX_VECTOR_COUNT &&
+        is_called_by_candidate(engine))
+        leave(engine, LEFT_ALIGNMENT);
     bool is_wanted = hook->number & CALLEE_HAS_GARBAGE || (hook->number & CALLEE_CLOBBERS && is_varied(engine));
     if (is_wanted && engine->calls->detours_left && is_called_by_candidate(engine)) {
         engine->calls->detours_left--;
