@@ -14,12 +14,8 @@
 #define MAX_RESULTS 8       /* Registers of one result: the same. */
 
 /* What is known of a function: see `CalledFunction` in `calls.py`. */
-<<<<<<< HEAD
-typedef enum { CALLEE_IS_NARROW = 1, CALLEE_HAS_GARBAGE = 2, CALLEE_CLOBBERS = 4 } CalleeBits;
-=======
 typedef enum { CALLEE_IS_NARROW = 1, CALLEE_HAS_GARBAGE = 2, CALLEE_CLOBBERS = 4, CALLEE_IS_VARIADIC = 8 } CalleeBits;
 #define MAX_VECTOR_COUNT 8 /* As in `calls.py`: of `al` at a call of a variadic function. */
->>>>>>> ca03351 (The reserve has objects across 64 KiB, long overlaps, bytes from 128 on; al is checked at variadic calls)
 
 typedef struct {
     uint8_t bytes[2 * VALUE_BYTES];
