@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, get_args
 
-from pytest_llmcompiler.emulator.environment import has_no_memory, initial_errno, standard_input
+from pytest_llmcompiler.emulator.environment import OUTPUT_FAILURE, has_no_memory, initial_errno, standard_input
 from pytest_llmcompiler.emulator.kernel import choose_clock, choose_process_number
 from pytest_llmcompiler.emulator.stack import MAX_CANDIDATE_GROWTH, STACK_SIZE, STACK_START
 from pytest_llmcompiler.emulator.uninitialised import UninitialisedFill
@@ -178,7 +178,7 @@ def write_program(writer: ImageWriter, machine: Machine) -> None:
 def write_environment(writer: ImageWriter, seed: int, text: bytes | None = None) -> None:
     """Write what an environment seed chooses; `text` is standard input where an input has one."""
     shortages = has_no_memory(seed, 1), has_no_memory(seed, 8)
-    writer.u32(initial_errno(seed), _SHORTAGES.index(shortages))
+    writer.u32(initial_errno(seed), _SHORTAGES.index(shortages), seed == OUTPUT_FAILURE)
     writer.span(standard_input(seed) if text is None else text)
     writer.u64(*choose_clock(seed), choose_process_number(seed))
 

@@ -18,6 +18,10 @@ MEMORY_SHORTAGES = {
 """What malloc does under these environment seeds. Functions that allocate get seeds 0 to 23, so that an eighth of the
 seeds has a shortage."""
 
+OUTPUT_FAILURE = 8
+"""The environment seed under which standard output can't be written, as on a full disk. Functions that write get seeds
+0 to 8."""
+
 _MAX_INPUT_LINES = 6
 _INPUT_NUMBERS = ("0", "1", "-7", "42", "3.5", "255", "65536", "0x1f", "1e3")
 _INPUT_WORDS = ("a", "Key", "value", "x1", "hello", "end", "#", '"q"', "", *_INPUT_NUMBERS)

@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable
 
 import unicorn
 
-from pytest_llmcompiler.emulator.environment import standard_input
+from pytest_llmcompiler.emulator.environment import OUTPUT_FAILURE, standard_input
 from pytest_llmcompiler.emulator.guest_files import EROFS, GuestFiles
 from pytest_llmcompiler.errors import LLMCompilerError
 from pytest_llmcompiler.targets.processor import Processor
 
 OUTPUT_LIMIT = 1 << 20
 """Bytes that a run may write to one file descriptor, so that an endless loop that prints ends early."""
-_ENOENT, _ESRCH, _EBADF, _EFAULT, _EINVAL, _ESPIPE, _ENOSYS, _EAFNOSUPPORT = 2, 3, 9, 14, 22, 29, 38, 97
+_ENOENT, _ESRCH, _EBADF, _EFAULT, _EINVAL, _ENOSPC, _ESPIPE, _ENOSYS, _EAFNOSUPPORT = 2, 3, 9, 14, 22, 28, 29, 38, 97
 _EPOCH, _SPAN = 1_400_000_000, 1 << 28
 """The clock starts at a second that the environment seed chooses, in the 8.5 years from 13 May 2014 on."""
 _CPU_CLOCKS = (2, 3)
@@ -229,6 +229,8 @@ class Kernel:
         if descriptor not in (1, 2):
             # On a terminal standard input can be written to.
             return -_EBADF if descriptor else self._refuse("write(0)", -_EBADF)
+        if descriptor == 1 and self._environment_seed == OUTPUT_FAILURE:
+            return -_ENOSPC
         data = self.output.setdefault(descriptor, bytearray())
         if size > OUTPUT_LIMIT - len(data):
             raise GuestTrapError(TOO_MUCH_OUTPUT)
@@ -239,7 +241,8 @@ class Kernel:
         return size
 
     def _write_vector(self, descriptor: int, vectors: int, count: int) -> int:
-        return sum(self._write(descriptor, address, size) for address, size in self._pieces(vectors, count))
+        written = [self._write(descriptor, address, size) for address, size in self._pieces(vectors, count)]
+        return min(written) if written and min(written) < 0 else sum(written)
 
     def _pieces(self, vectors: int, count: int) -> list[tuple[int, int]]:
         """The addresses and sizes of the pieces of a readv or writev."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import cast
 
 from pytest_llmcompiler.emulator.call_arguments import promote_argument
-from pytest_llmcompiler.emulator.environment import MEMORY_SHORTAGES, initial_errno, standard_input
+from pytest_llmcompiler.emulator.environment import MEMORY_SHORTAGES, OUTPUT_FAILURE, initial_errno, standard_input
 from pytest_llmcompiler.emulator.observation import Effect, Observation, Reply
 from pytest_llmcompiler.emulator.tracing import TracedRun
 from pytest_llmcompiler.emulator.uninitialised import UninitialisedFill
@@ -74,6 +74,8 @@ class _ReproducerBuilder:
     def build(self) -> Reproducer:
         if self._failing.stage == "inspection":
             self._notes.append("The failure breaks a rule that no hardware checks: `run` shows no difference.")
+        if self._entry.layout.environment_seed == OUTPUT_FAILURE:
+            self._notes.append("The judge lets writes to standard output fail on this input; here they don't.")
         # The machine's replies and registers are those of its last run, so the run comes first.
         run = self._run_again()
         return cast(Reproducer, {**run, **self._initial_state(), **self._compared(), "notes": self._notes})

@@ -30,6 +30,11 @@ _LOADED = re.compile(r"(\w+) ptr \[rip ([+-]) (0x[0-9a-f]+|\d+)\]")
 """An operand in memory beside x86-64's code: its width, and its distance from the end of the instruction."""
 _WIDTHS = {"byte": 1, "word": 2, "dword": 4, "qword": 8, "xmmword": 16, "ymmword": 32, "zmmword": 64}
 """In bytes."""
+_PAGE_OF = re.compile(r"(x\d+), #(0x[0-9a-f]+|\d+)")
+"""The operands of AArch64's `adrp`, which puts the address of a page into a register."""
+_ADDED = re.compile(r"(x\d+), (x\d+), #(0x[0-9a-f]+|\d+)")
+_LOADED_BY_REGISTER = re.compile(r"([qdsxw])\d+, \[(x\d+)(?:, #(0x[0-9a-f]+|\d+))?\]")
+_REGISTER_WIDTHS = {"q": 16, "d": 8, "s": 4, "x": 8, "w": 4}
 _NARROW_BYTES, _ELEMENT_BYTES = (1, 2), (4, 8)
 """Sizes of the elements of a vector that are looked for. Which ones it has its code alone doesn't tell. The narrow ones
 count where all elements are equal: different ones would be too many."""
@@ -69,17 +74,28 @@ def list_constants(data: bytes, address: int, processor: Processor) -> list[int]
 
 def _list_loaded(data: bytes, address: int, processor: Processor, segments: Sequence[CodeSegment]) -> list[int]:
     """The elements of what some code loads from addresses that are relative to its own, as signed numbers."""
-    constants: dict[int, None] = {}
-    for at, size, _, operands in processor.get_decoder().disasm_lite(data, address, _MAX_INSTRUCTIONS):
-        loaded = _LOADED.search(operands)
-        if loaded is None or loaded[1] not in _WIDTHS:
-            continue
-        target = at + size + int(loaded[2] + loaded[3], 0)
-        for segment in segments:
-            start = target - segment.address
-            if start >= 0:
-                constants.update(dict.fromkeys(_split(segment.data[start : start + _WIDTHS[loaded[1]]])))
-    return list(constants)
+    loaded = [
+        segment.data[target - segment.address :][:width]
+        for target, width in _find_loads(data, address, processor)
+        for segment in segments
+        if target >= segment.address
+    ]
+    return list(dict.fromkeys(value for one in loaded for value in _split(one)))
+
+
+def _find_loads(data: bytes, address: int, processor: Processor) -> Iterator[tuple[int, int]]:
+    """The addresses beside some code from which it loads, with the bytes of each load."""
+    addresses: dict[str, int] = {}
+    for at, size, mnemonic, operands in processor.get_decoder().disasm_lite(data, address, _MAX_INSTRUCTIONS):
+        beside, by_register = _LOADED.search(operands), _LOADED_BY_REGISTER.fullmatch(operands)
+        if beside and beside[1] in _WIDTHS:
+            yield at + size + int(beside[2] + beside[3], 0), _WIDTHS[beside[1]]
+        elif mnemonic == "adrp" and (page := _PAGE_OF.fullmatch(operands)):
+            addresses[page[1]] = int(page[2], 0)
+        elif mnemonic == "add" and (added := _ADDED.fullmatch(operands)) and added[2] in addresses:
+            addresses[added[1]] = addresses[added[2]] + int(added[3], 0)
+        elif by_register and mnemonic == "ldr" and by_register[2] in addresses:
+            yield addresses[by_register[2]] + int(by_register[3] or "0", 0), _REGISTER_WIDTHS[by_register[1]]
 
 
 def _split(data: bytes) -> Iterator[int]:

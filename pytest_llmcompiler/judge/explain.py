@@ -10,7 +10,7 @@ from typing import Any, TypedDict
 from pytest_llmcompiler.corpus.probing import UndefinedInputError
 from pytest_llmcompiler.corpus.shrink import shrink
 from pytest_llmcompiler.emulator.engine_server import EngineResult
-from pytest_llmcompiler.emulator.environment import MEMORY_SHORTAGES, standard_input
+from pytest_llmcompiler.emulator.environment import MEMORY_SHORTAGES, OUTPUT_FAILURE, standard_input
 from pytest_llmcompiler.emulator.uninitialised import UninitialisedFill
 from pytest_llmcompiler.judge.capture import capture_reproducer
 from pytest_llmcompiler.judge.differential import DifferentialRun, Stage
@@ -203,6 +203,8 @@ class FailureExplainer:
                 message += ", as the bundled clang -O2 wrongly has it"
         if run.entry is not None and run.input is not None and run.entry.expected.out_of_memory:
             lines.append(evidence_line("malloc", MEMORY_SHORTAGES[run.input.environment_seed]))
+        if run.input is not None and run.input.environment_seed == OUTPUT_FAILURE:
+            lines.append(evidence_line("stdout", "can't be written, as on a full disk"))
         if run.entry is not None and 0 in run.entry.expected.output and run.entry.layout.standard_input is None:
             text = format_bytes(standard_input(run.entry.layout.environment_seed))
             lines.append(evidence_line("stdin", text))

@@ -60,6 +60,14 @@ getchar_unlocked getc_unlocked fgetc_unlocked fgets_unlocked fread_unlocked fget
 
 _ENVIRONMENT_SEEDS = 8
 """Number of different environment seeds for a function that depends on its environment."""
+_OUTPUT_ENVIRONMENT_SEEDS = 9
+"""The same for a function that writes output. With the last one, standard output can't be written
+(`environment.OUTPUT_FAILURE`)."""
+_OUTPUT_FUNCTIONS = """
+printf vprintf fprintf vfprintf puts putchar putc fputc fputs fwrite write writev fflush
+putchar_unlocked putc_unlocked fputc_unlocked fputs_unlocked fwrite_unlocked
+"""
+"""Library functions whose results tell whether output could be written."""
 _MEMORY_ENVIRONMENT_SEEDS = 24
 """Number of different environment seeds for a function that allocates memory. With the last three, an eighth of them,
 `malloc` fails (`environment.MEMORY_SHORTAGES`)."""
@@ -190,11 +198,13 @@ class Reference(CompiledProgram):
         """The number of different environment seeds that inputs of a function have.
 
         It is 1 unless the function depends on its environment: on results of functions that the case only declares, on
-        the clock, on the initial value of `errno`, or on whether memory can be allocated.
+        the clock, on the initial value of `errno`, or on whether memory can be allocated or output be written.
         """
         names = self.mentioned_globals(function)
         if not names.isdisjoint(set(_ALLOCATING_FUNCTIONS.split()) - self.golden.functions):
             return _MEMORY_ENVIRONMENT_SEEDS
+        if not names.isdisjoint(set(_OUTPUT_FUNCTIONS.split()) - self.golden.functions):
+            return _OUTPUT_ENVIRONMENT_SEEDS
         calls_out = bool(self.golden.stubs) or any(map(has_callback, self.signatures[function].params))
         depends = calls_out or self.uses_errno(function) or not names.isdisjoint(_ENVIRONMENT_FUNCTIONS.split())
         return _ENVIRONMENT_SEEDS if depends else 1

@@ -156,6 +156,26 @@ def test_constants_beside_the_code(compiled: Compile) -> None:
     assert not find_constants(code, "add", processor, frozenset())
 
 
+def test_constants_beside_the_code_of_aarch64(compiled: Compile) -> None:
+    reference = compiled(SOURCE, target="aarch64-linux")
+    text = """
+    add: adrp x8, .Ltable
+        ldr q0, [x8, :lo12:.Ltable]
+        adrp x9, .Lwide
+        add x9, x9, :lo12:.Lwide
+        ldr x10, [x9]
+        mov w0, w1
+        ret
+    .section .rodata
+    .balign 16
+    .Ltable: .long 100, 200, 300, 400
+    .Lwide: .quad 0x123456789a
+    """
+    code = FunctionUnderTest(reference, "add").assemble_candidate(text, "llvm")
+    constants = find_constants(code, "add", reference.target.processor, frozenset(), with_data=True)
+    assert {100, 200, 300, 400, 0x123456789A} <= set(constants)
+
+
 def test_the_reproducer_of_such_a_failure(compiled: Compile) -> None:
     harness = Harness(compiled(SOURCE), "add", JudgeSettings(10))
     judged = harness.judge_with_reproducer(ADD.format(77123))
@@ -404,7 +424,7 @@ WRONG = {
 def test_objects_at_other_places_and_with_other_lengths(what: str, compiled: Compile) -> None:
     function, old, new = WRONG[what]
     reference = compiled(VARIED)
-    harness = Harness(reference, function, JudgeSettings(examples=20))
+    harness = Harness(reference, function, JudgeSettings(examples=8))
     assert harness.judge(reference.texts.assembly(function, "O2"), explain=False).passed
     assert VARIED.count(old) == 1
     verdict = harness.judge(compiled(VARIED.replace(old, new)).texts.assembly(function, "O1"))
@@ -426,3 +446,13 @@ def test_al_says_how_many_vector_registers_a_variadic_call_has(al: int, kind: st
     verdict = Harness(compiled(VARIED), "report", JudgeSettings(examples=5)).judge(text.format(al))
     assert verdict.kind == kind, str(verdict)
     assert kind == "pass" or f"al is {al} at the call of printf" in str(verdict)
+
+
+def test_standard_output_that_can_not_be_written(compiled: Compile) -> None:
+    source = VARIED.replace('return printf("%d\\n", x) + x;', "return putchar(x & 127) < 0 ? -x : x;")
+    assert source != VARIED
+    harness = Harness(compiled(source), "report", JudgeSettings(examples=30))
+    text = "report: pushq %rbx\n movl %edi, %ebx\n andl $127, %edi\n call putchar\n{} movl %ebx, %eax\n popq %rbx\n ret"
+    assert harness.judge(text.format(" testl %eax, %eax\n jns 1f\n negl %ebx\n1:")).passed
+    verdict = harness.judge(text.format(""))
+    assert verdict.kind == "mismatch" and "can't be written" in str(verdict), str(verdict)

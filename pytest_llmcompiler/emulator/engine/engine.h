@@ -149,6 +149,7 @@ typedef struct ExpectedCall ExpectedCall;
 typedef struct {
     uint32_t errno_value;
     uint32_t shortage; /* 0: enough memory; 1: none; 2: none for sizes that are not multiples of 8; 3: none for those that are. */
+    bool fails_output; /* Whether standard output can't be written. */
     Span standard_input;
     uint64_t clock_seconds, clock_microseconds;
     uint64_t process_number;

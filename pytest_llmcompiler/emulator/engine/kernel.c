@@ -12,7 +12,7 @@
 #define EPOCH 1400000000ull
 #define ARCH_SET_FS 0x1002
 
-enum { NUMBER_ENOENT = 2, NUMBER_EBADF = 9, NUMBER_EFAULT = 14, NUMBER_ESPIPE = 29, NUMBER_ENOSYS = 38,
+enum { NUMBER_ENOENT = 2, NUMBER_EBADF = 9, NUMBER_EFAULT = 14, NUMBER_ENOSPC = 28, NUMBER_ESPIPE = 29, NUMBER_ENOSYS = 38,
        OPEN_CHANGES = 01103 /* O_ACCMODE | O_CREAT | O_TRUNC */, TCGETS = 0x5401, TIOCGWINSZ = 0x5413 };
 
 struct Kernel {
@@ -85,6 +85,8 @@ static int64_t write_output(Engine *engine, uint64_t descriptor, uint64_t addres
         return refuse(engine, -NUMBER_EBADF); /* On a terminal standard input can be written to. */
     if (descriptor != 1 && descriptor != 2)
         return -NUMBER_EBADF;
+    if (descriptor == 1 && kernel->environment->fails_output)
+        return -NUMBER_ENOSPC;
     uint64_t *written = &kernel->written[descriptor];
     Span expected = kernel->expected[descriptor];
     uint64_t room = kernel->recorded ? RECORDED_BYTES : expected.size;
@@ -136,7 +138,7 @@ static int64_t use_vectors(Engine *engine, uint64_t descriptor, uint64_t vectors
         uint64_t address = pieces[2 * i], size = pieces[2 * i + 1];
         int64_t result = is_write ? write_output(engine, descriptor, address, size)
                                   : read_input(engine, descriptor, address, size);
-        if (result == -NUMBER_EFAULT)
+        if (result == -NUMBER_EFAULT || result == -NUMBER_ENOSPC)
             return result;
         sum += result;
     }

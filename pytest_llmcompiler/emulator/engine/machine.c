@@ -288,6 +288,7 @@ static void read_arguments(Reader *reader, ArgumentValues *arguments) {
 
 void read_environment(Reader *reader, Environment *environment) {
     environment->errno_value = read_u32(reader), environment->shortage = read_u32(reader);
+    environment->fails_output = read_u32(reader);
     environment->standard_input = read_span(reader);
     environment->clock_seconds = read_u64(reader), environment->clock_microseconds = read_u64(reader);
     environment->process_number = read_u64(reader);
