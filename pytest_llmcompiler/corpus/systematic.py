@@ -10,6 +10,9 @@
   can insert characters.
 - Objects that lie across a multiple of 64 KiB: pointers of which only 16 bits are computed go back there.
 - Single bytes from 128 on, where there is room for as many elements: lengths that are no longer positive as `char`.
+- Texts without some of their lines: what a parser takes for granted behind others.
+- A text of one letter that another text has at each of its places.
+- Structures full of garbage, where the function reads none of it.
 - Further arguments of a variadic function: the first of them are passed in registers, the later ones on the stack.
 """
 
@@ -23,7 +26,7 @@ from pytest_llmcompiler.corpus.grammar import find_phrases, nest
 from pytest_llmcompiler.corpus.input_numbers import set_number
 from pytest_llmcompiler.corpus.mutator import is_text, set_content
 from pytest_llmcompiler.corpus.seed_pool import Seed, branch_features
-from pytest_llmcompiler.values.c_types import Float, Int
+from pytest_llmcompiler.values.c_types import Float, Int, Struct
 from pytest_llmcompiler.values.input import Alias, Input, Object, Value, replace_object
 
 _LENGTHS = (*range(131), 255, 256, 257, 511, 512, 513)
@@ -50,6 +53,11 @@ _MAX_CHARACTERS = 32
 _FURTHEST_SEEDS, _SHORTENED_SEEDS, _PADDING, _MAX_VARIED = 16, 3, 8, 64
 """Seeds whose texts get so many zeros behind them; those of which each character is left out; and the bytes of the
 longest such text."""
+_MAX_LINES, _MAX_LINE_BYTES = 10, 512
+"""Lines of a text of which each run is left out, and its bytes."""
+_MATCHED_LENGTH = 31
+"""The length of a text that has one letter among others. Some functions take no more than 31."""
+_GARBAGE = b"\xa5\x5a\x96\x69"
 _VARIADIC_COUNTS = (6, 7, 9, 12, 16)
 """Variadic arguments: the convention passes up to 5 or 6 of them in registers, and 8 floats."""
 
@@ -73,6 +81,9 @@ def generate_systematically(
     yield from _cross_boundaries(by_rounds, _sort_by_reach(seeds))
     yield from _set_large_bytes([*by_rounds[:_LARGE_SEEDS], *seeds[-_LARGE_SEEDS:]])
     yield from _repeat_letters(seeds)
+    yield from _drop_lines(_sort_by_reach(seeds)[:_SHORTENED_SEEDS])
+    yield from _match_once(seeds)
+    yield from _fill_structures(_sort_by_reach(seeds)[:_FURTHEST_SEEDS])
     yield from _nest_texts(seeds, constants)
     yield from _single_characters(seeds, constants)
     yield from _vary_texts(seeds)
@@ -191,6 +202,39 @@ def _repeat_letters(seeds: Sequence[Seed]) -> Iterator[Input]:
     if seed is not None:
         for length in _RUN_LENGTHS:
             yield set_content(seed, number, b"a" * length + b"\0")
+
+
+def _drop_lines(seeds: Sequence[Seed]) -> Iterator[Input]:
+    """Texts without a run of their lines, and with the numbers that count their characters."""
+    for seed in seeds:
+        for number, target in enumerate(seed.objects):
+            lines = target.data.splitlines(keepends=True) if is_text(target) and target.count <= _MAX_LINE_BYTES else []
+            for start, end in itertools.combinations(range(min(len(lines), _MAX_LINES) + 1), 2):
+                data = b"".join((*lines[:start], *lines[end:]))
+                if len(lines) < 3 or not data:
+                    continue
+                input = _set_data(seed.input, number, data)
+                for counter in seed.counters:
+                    if counter.value == target.count:
+                        input = set_number(input, counter, len(data))
+                yield input
+
+
+def _match_once(seeds: Sequence[Seed]) -> Iterator[Input]:
+    for seed in seeds:
+        first, *others = [number for number, target in enumerate(seed.objects) if is_text(target)] or [0]
+        if others:
+            for place in range(_MATCHED_LENGTH):
+                text = b"a" * place + b"x" + b"a" * (_MATCHED_LENGTH - 1 - place) + b"\0"
+                yield set_content(replace(seed, input=set_content(seed, first, b"x\0")), others[0], text)
+            return
+
+
+def _fill_structures(seeds: Sequence[Seed]) -> Iterator[Input]:
+    for seed in seeds:
+        for number, target in enumerate(seed.objects):
+            if isinstance(target.element, Struct) and target.data and not target.links:
+                yield _set_data(seed.input, number, _repeat(_GARBAGE, len(target.data)))
 
 
 def _drop_repeated(seeds: Iterable[Seed]) -> Iterable[Seed]:

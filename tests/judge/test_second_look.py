@@ -409,6 +409,19 @@ int expand(const unsigned char *code, char *out, int size)
     return code[0];
 }
 int hits(const char *p) { int n = 0; for (; *p; p++) n += *p == *"a"; return n > 0; }
+struct row { const char *fields[4]; int count; };
+void fields(struct row *row, const char *line)
+{
+    for (int i = 0; i < 4; i++)
+        row->fields[i] = 0;
+    row->count = 0;
+    while (*line && row->count < 4) {
+        row->fields[row->count++] = line;
+        while (*line && *line != ',')
+            line++;
+        line += *line == ',';
+    }
+}
 int report(int x) { return printf("%d\n", x) + x; }
 """
 WRONG = {
@@ -416,6 +429,7 @@ WRONG = {
     "64 KiB behind the first": ("dotted", "for (p++; *p", 'for (p = (unsigned short)(long)p == 0xffff ? "." : p + 1; *p'),
     "overlap": ("shift", "for (; n > 0;", "char a[32]; for (; n >= 32; n -= 32) { for (int i = 0; i < 32; i++) a[i] = *in == ' ' ? '_' : *in, in++; for (int i = 0; i < 32; i++) *out++ = a[i]; } for (; n > 0;"),
     "a byte from 128 on": ("expand", "return code[0];", "return (signed char)code[0];"),
+    "garbage in a structure": ("fields", "row->fields[i] = 0", "row->fields[i] = i == 3 && !row->fields[0] ? row->fields[3] : 0"),
     "256 times": ("hits", "return n > 0", "return (unsigned char)n > 0"),
 }  # fmt: skip
 
