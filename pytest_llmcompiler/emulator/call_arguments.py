@@ -129,7 +129,7 @@ class ArgumentReader:
         argument = arguments[index]
         type, value = argument.type, argument.value
         if not isinstance(type, Pointer):
-            return _describe_value(type, value)
+            return self._describe_value(type, value)
         if isinstance(type.target, Function):
             return self._addresses.shared_address(value)
         in_object = self._describe_object(type, value, layout)
@@ -144,6 +144,25 @@ class ArgumentReader:
             end = self._addresses.end_of_object(value) or value + MAX_POINTEE_SIZE
             return PointerArgument(ELSEWHERE, self._read_element(type, value, end), _sized(type.target))
         return PointerArgument(self._addresses.shared_address(value))
+
+    def _describe_value(self, type: Type, value: int) -> Argument:
+        """What of an argument is compared that is no pointer.
+
+        A struct of pointers may lead to the stack and to constants of a candidate: it is compared as memory is.
+        """
+        if not isinstance(type, Struct) or _value_mask(type) == _value_mask(type, pointers=False):
+            return value
+        data = value.to_bytes(type.size, "little")
+        pointees = () if type.union else tuple(self._read_stack_pointees(type, data))
+        return PointerArgument(ELSEWHERE, _hide_stack(data, 0), type, is_value=True, pointees=pointees)
+
+    def _read_stack_pointees(self, type: Struct, data: bytes) -> Iterator[PointerArgument]:
+        for field in type.fields:
+            target = _sized(field.type.target) if isinstance(field.type, Pointer) else None
+            address = int.from_bytes(data[field.offset : field.offset + 8], "little")
+            if isinstance(field.type, Pointer) and target and self._addresses.region_of(address) == "stack":
+                element = self._read_element(field.type, address, address + MAX_POINTEE_SIZE)
+                yield PointerArgument(ELSEWHERE, element, target)
 
     def _describe_object(self, type: Pointer, value: int, layout: Layout) -> PointerArgument | None:
         """A pointer into an object of the input, a heap object or a global variable, with all of it from there on."""
@@ -219,16 +238,6 @@ class ArgumentReader:
         else:
             yield self._addresses.identity(value) if pointee.region in ("data", "object") else min(value, 1)
             yield number if pointee.region == "stack" else _contents_seed(type, pointee.data)
-
-
-def _describe_value(type: Type, value: int) -> Argument:
-    """What of an argument is compared that is no pointer.
-
-    A struct of pointers may lead to the stack and to constants of a candidate: it is compared as memory is.
-    """
-    if not isinstance(type, Struct) or _value_mask(type) == _value_mask(type, pointers=False):
-        return value
-    return PointerArgument(ELSEWHERE, _hide_stack(value.to_bytes(type.size, "little"), 0), type, is_value=True)
 
 
 def _hide_stack(data: bytes, address: int) -> bytes:

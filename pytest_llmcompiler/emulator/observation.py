@@ -85,6 +85,8 @@ class PointerArgument:
     """Whether it may point past the end of another argument's object: then nothing of its own need lie there."""
     is_value: bool = False
     """Whether the data is the argument itself."""
+    pointees: tuple[PointerArgument, ...] = ()
+    """Of a struct: what those of its members point to that lead to the stack."""
 
 
 Argument = int | PointerArgument

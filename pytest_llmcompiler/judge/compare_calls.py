@@ -64,6 +64,8 @@ def _same_pointees(
         if not isinstance(first, PointerArgument) or not isinstance(second, PointerArgument):
             continue
         region = CallArgument(index, number)
+        if not _same_stack_pointees(expected, actual, first, second):
+            return False
         if first.data == second.data:
             continue
         if is_string_argument(first):
@@ -75,6 +77,23 @@ def _same_pointees(
         if not _same_pointee(context, expected, actual, cleared, observed):
             return False
     return True
+
+
+def _same_stack_pointees(
+    expected: Observation, actual: Observation, first: PointerArgument, second: PointerArgument
+) -> bool:
+    """Whether the members of a struct that is passed by value lead to equal values on the stack. A byte that still
+    holds the reference's uninitialised fill is taken for one that nobody set."""
+    garbage, constants = set(GARBAGE[expected.garbage_pattern]), (expected.constants, actual.constants)
+    for one, other in zip(first.pointees, second.pointees, strict=False):
+        data, element = one.data, one.element
+        if len(data) != len(other.data) or element is None:
+            return False
+        observed = bytes(a if a in garbage else b for a, b in zip(data, other.data, strict=True))
+        is_whole = len(data) == element.size
+        if data != observed and not (is_whole and same_value(element, data, observed, constants)):
+            return False
+    return len(first.pointees) == len(second.pointees)
 
 
 def _same_string(expected: bytes, observed: bytes, region: CallArgument, dont_care: DontCareBytes) -> bool:

@@ -567,6 +567,11 @@ PLACED = """placed: subq $40, %rsp
 """
 
 
+PLACED_LATE = PLACED.replace("movl %esi, 12(%rsp)", "movl %esi, 8(%rsp)\n movl $5, 12(%rsp)").replace(
+    "addl 12", "addl 8"
+)
+
+
 @pytest.mark.parametrize(
     ("text", "kind"),
     [
@@ -578,6 +583,7 @@ PLACED = """placed: subq $40, %rsp
         (ROWED.format("others"), "mismatch"),
         (PLACED.format(1), "pass"),
         (PLACED.format(2), "mismatch"),
+        (PLACED_LATE.format(1), "mismatch"),
     ],
 )
 def test_structs_of_pointers_by_value(judged: Judged, text: str, kind: str) -> None:
