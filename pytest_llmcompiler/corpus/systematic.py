@@ -37,8 +37,8 @@ _PAIRED_SEEDS, _MAX_PAIRS = 4, 12
 hundreds."""
 _DISTANCES, _LONG_DISTANCES = (0, 1, 2, 4, 8, 16), (1, 3, 5, 8, 15, 16, 31)
 """Elements between two pointers into one object, and where that is made longer than a loop over 32 elements."""
-_LONG_ELEMENTS, _ROOM = 72, 32
-"""Elements of such an object, and those behind the end of a text."""
+_LONG_ELEMENTS, _ROOM, _LONG_WORD = 72, 32, 40
+"""Elements that the numbers of such an input count, those behind them, and the letters of a word."""
 _RUN_LENGTHS = (33, 255, 256, 257)
 """Lengths of texts that have one letter only."""
 _CROSSING_SEEDS = 6
@@ -156,17 +156,18 @@ def _overlap(seed: Seed, restricted: Collection[int], distances: Sequence[int]) 
 
 
 def _overlap_long(seeds: Sequence[Seed], restricted: Collection[int]) -> Iterator[Input]:
-    """The same in objects of more elements than a round of a vectorised loop takes. A text has one long word, with room
-    behind its end."""
+    """The same in objects of more elements than a round of a vectorised loop takes, with room behind those that are
+    counted. A text has one long word."""
     candidates = [seed for seed in reversed(seeds) if len(_list_owners(seed)) > 1]
+    word = bytes(97 + number % 26 for number in range(_LONG_WORD))
     for seed in candidates[:_PAIRED_SEEDS]:
-        input, word = seed.input, bytes(97 + number % 26 for number in range(_LONG_ELEMENTS))
+        input = seed.input
         for number in _list_owners(seed).values():
             target = seed.objects[number]
-            data = (
-                word + bytes(_ROOM) if is_text(target) else _repeat(target.data, _LONG_ELEMENTS * target.element.size)
-            )
-            input = _set_data(input, number, data) if data else input
+            size = (_LONG_ELEMENTS + _ROOM) * target.element.size
+            if target.data:
+                data = word.ljust(size, b"\0") if is_text(target) else _repeat(target.data, size)
+                input = _set_data(input, number, data)
         for counter in seed.counters:
             if any(counter.value == target.count for target in seed.objects):
                 input = set_number(input, counter, _LONG_ELEMENTS)

@@ -91,3 +91,15 @@ def test_a_variadic_function_gets_more_arguments() -> None:
     assert (number(7), *[number(5), number(6)] * 3, number(5)) in calls
     texts = seed(number(1), pointer(CHAR, b"x\0"))
     assert {len(input.args) for input in generate_systematically([texts], 1, (), ())} >= {7, 8, 10, 13, 17}
+
+
+def test_long_overlaps_have_room_behind_what_is_counted() -> None:
+    copied = seed(pointer(CHAR, b"ab\0\0"), pointer(CHAR, b"cd\0\0"), number(4))
+    inputs = [one for one in generate_systematically([copied], 3, (), ()) if one.args[2] == number(72)]
+    assert {list_objects(one)[0].data[:41] for one in inputs} == {b"abcdefghijklmnopqrstuvwxyzabcdefghijklmn\0"}
+    assert {list_objects(one)[0].count for one in inputs} == {104}
+
+
+def test_empty_objects_are_left_alone() -> None:
+    empty = seed(pointer(INT, b""), pointer(CHAR, b""), number(0))
+    assert all(isinstance(one, Input) for one in generate_systematically([empty], 3, (), (44,)))
