@@ -185,24 +185,34 @@ def _set_large_bytes(seeds: Sequence[Seed]) -> Iterator[Input]:
     """Bytes of one object from 128 on, and another object with room for as many elements."""
     for seed in _drop_repeated(seeds):
         plain = {number: target for number, target in enumerate(seed.objects) if _is_plain(target) and target.data}
-        for (number, source), (other, room) in itertools.islice(itertools.permutations(plain.items(), 2), _MAX_PAIRS):
+        for (number, source), (other, _) in itertools.islice(itertools.permutations(plain.items(), 2), _MAX_PAIRS):
             if source.element.size != 1:
                 continue
-            size = _LARGE_ELEMENTS * room.element.size
-            input = _set_data(seed.input, other, _repeat(room.data, size))
-            for counter in seed.counters:
-                if counter.value in (room.count, len(room.data)):
-                    input = set_number(input, counter, _LARGE_ELEMENTS)
+            input = _enlarge(seed, seed.input, other)
             for at, value in itertools.product(range(min(_LARGE_PLACES, len(source.data))), _LARGE_BYTES):
                 yield _set_data(input, number, source.data[:at] + bytes([value]) + source.data[at + 1 :])
 
 
 def _repeat_letters(seeds: Sequence[Seed]) -> Iterator[Input]:
+    """Texts of one letter, with as much room in the other objects."""
     texts = ((seed, number) for seed in seeds for number, target in enumerate(seed.objects) if is_text(target))
-    seed, number = next(texts, (None, 0))
-    if seed is not None:
+    for seed, number in itertools.islice(texts, 1):
         for length in _RUN_LENGTHS:
-            yield set_content(seed, number, b"a" * length + b"\0")
+            input = seed.input
+            for other, target in enumerate(seed.objects):
+                if _is_plain(target) and target.data:
+                    input = _enlarge(seed, input, other)
+            yield _set_data(input, number, b"a" * length + b"\0")
+
+
+def _enlarge(seed: Seed, input: Input, number: int) -> Input:
+    """The input with many elements in an object, and with the numbers of the seed that count them."""
+    target = seed.objects[number]
+    input = _set_data(input, number, _repeat(target.data, _LARGE_ELEMENTS * target.element.size))
+    for counter in seed.counters:
+        if counter.value in (target.count, len(target.data)):
+            input = set_number(input, counter, _LARGE_ELEMENTS)
+    return input
 
 
 def _drop_lines(seeds: Sequence[Seed]) -> Iterator[Input]:

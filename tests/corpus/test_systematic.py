@@ -95,9 +95,19 @@ def test_a_variadic_function_gets_more_arguments() -> None:
 
 def test_long_overlaps_have_room_behind_what_is_counted() -> None:
     copied = seed(pointer(CHAR, b"ab\0\0"), pointer(CHAR, b"cd\0\0"), number(4))
-    inputs = [one for one in generate_systematically([copied], 3, (), ()) if one.args[2] == number(72)]
+    every = list(generate_systematically([copied], 3, (), ()))
+    inputs = [one for one in every if one.args[2] == number(72) and isinstance(one.args[1].links[0][1], Alias)]
     assert {list_objects(one)[0].data[:41] for one in inputs} == {b"abcdefghijklmnopqrstuvwxyzabcdefghijklmn\0"}
     assert {list_objects(one)[0].count for one in inputs} == {104}
+
+
+def test_texts_of_one_letter_have_room_in_other_objects() -> None:
+    copied = seed(pointer(CHAR, b"ab\0"), pointer(INT, bytes(20)), number(5))
+    texts = {}
+    for one in generate_systematically([copied], 3, (), ()):
+        text, buffer = list_objects(one)
+        texts[text.data] = buffer.count, one.args[2]
+    assert [texts[b"a" * length + b"\0"] for length in (33, 255, 256, 257)] == [(300, number(300))] * 4
 
 
 def test_empty_objects_are_left_alone() -> None:
