@@ -68,26 +68,44 @@ def generate_systematically(
     """Variations of some of the seeds. `named` is the number of named parameters, `restricted` are the positions of
     `restrict` parameters, `constants` the numbers that the program compares with."""
     by_rounds = sorted(seeds, key=lambda seed: seed.most_rounds, reverse=True)
-    measured = [seed for seed in by_rounds if resize(seed, 1) is not None][:_MEASURED_SEEDS]
-    for seed in measured:
-        for count in _LENGTHS:
-            input = resize(seed, count)
+    by_reach = _sort_by_reach(seeds)
+    measured = [_try_lengths(seed) for seed in by_rounds if resize(seed, 1) is not None][:_MEASURED_SEEDS]
+    paired = seeds[-_PAIRED_SEEDS:]
+    yield from _take_in_turn(
+        *measured[:1] * 2,
+        itertools.chain.from_iterable(map(_pair_objects, paired)),
+        itertools.chain.from_iterable(_overlap(seed, restricted, _DISTANCES) for seed in paired),
+        _overlap_long(seeds, restricted),
+        _cross_boundaries(by_rounds, by_reach),
+        _set_large_bytes([*by_rounds[:_LARGE_SEEDS], *seeds[-_LARGE_SEEDS:]]),
+        _repeat_letters(seeds),
+        _drop_lines(by_reach[:_SHORTENED_SEEDS]),
+        _match_once(seeds),
+        _fill_structures(by_reach[:_FURTHEST_SEEDS]),
+        _nest_texts(seeds, constants),
+        _single_characters(seeds, constants),
+        _vary_texts(by_reach),
+        _add_arguments(seeds, named),
+    )
+    for further in measured[1:]:
+        yield from further
+
+
+def _take_in_turn(*series: Iterator[Input]) -> Iterator[Input]:
+    """One of each series in turn: a second look at expensive code does not get to the end. A series that is given twice
+    has two turns."""
+    left = list(series)
+    while left:
+        for one in list(left):
+            input = next(one, None)
             if input is not None:
                 yield input
-    for seed in seeds[-_PAIRED_SEEDS:]:
-        yield from _pair_objects(seed)
-        yield from _overlap(seed, restricted, _DISTANCES)
-    yield from _overlap_long(seeds, restricted)
-    yield from _cross_boundaries(by_rounds, _sort_by_reach(seeds))
-    yield from _set_large_bytes([*by_rounds[:_LARGE_SEEDS], *seeds[-_LARGE_SEEDS:]])
-    yield from _repeat_letters(seeds)
-    yield from _drop_lines(_sort_by_reach(seeds)[:_SHORTENED_SEEDS])
-    yield from _match_once(seeds)
-    yield from _fill_structures(_sort_by_reach(seeds)[:_FURTHEST_SEEDS])
-    yield from _nest_texts(seeds, constants)
-    yield from _single_characters(seeds, constants)
-    yield from _vary_texts(seeds)
-    yield from _add_arguments(seeds, named)
+            elif one in left:
+                left.remove(one)
+
+
+def _try_lengths(seed: Seed) -> Iterator[Input]:
+    return (input for count in _LENGTHS if (input := resize(seed, count)) is not None)
 
 
 def resize(seed: Seed, count: int) -> Input | None:
@@ -299,7 +317,7 @@ def _single_characters(seeds: Sequence[Seed], constants: Collection[int]) -> Ite
 
 
 def _vary_texts(seeds: Sequence[Seed]) -> Iterator[Input]:
-    for place, seed in enumerate(_sort_by_reach(seeds)[:_FURTHEST_SEEDS]):
+    for place, seed in enumerate(seeds[:_FURTHEST_SEEDS]):
         for number, target in enumerate(seed.objects):
             if not (is_text(target) and 1 < target.count <= _MAX_VARIED and target.data.endswith(b"\0")):
                 continue

@@ -256,6 +256,7 @@ def _write_variables(writer: ImageWriter, machine: Machine) -> None:
 def _write_fill(writer: ImageWriter, machine: Machine, fill: UninitialisedFill) -> None:
     values, numbers = machine.fill_values(fill), machine.guest.numbers
     writer.raw(values.pattern)
+    writer.span(values.stack_page)
     writer.u64(values.frame_offset, values.narrow_result, values.upper_half)
     writer.u64(numbers[machine.processor.flags_register], *values.flags)
     for registers in (values.state, values.scratch, values.callee_saved):

@@ -7,6 +7,7 @@ the inverse of the garbage too, so that one which reads them shows different beh
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -17,7 +18,7 @@ from pytest_llmcompiler.emulator.memory import HostMemory
 from pytest_llmcompiler.emulator.register_batch import RegisterBatch
 from pytest_llmcompiler.emulator.stack import CALLER_FRAME, STACK_SIZE, ZEROS_TOP
 from pytest_llmcompiler.program.ir_rewrites import PADDING_BYTES
-from pytest_llmcompiler.values.layout import GARBAGE
+from pytest_llmcompiler.values.layout import GARBAGE, PAGE
 
 UninitialisedFill = Literal["garbage", "inverse", "zeros"]
 """The contents of the unused stack, of the registers without a value, and of the pads around constants: the garbage of
@@ -25,6 +26,16 @@ a machine, the same with every bit inverted, or zeros."""
 
 _INVERSE: dict[UninitialisedFill, UninitialisedFill] = {"garbage": "inverse", "inverse": "garbage", "zeros": "zeros"}
 _STACK_WORDS: dict[UninitialisedFill, bytes] = {"garbage": GARBAGE[0], "inverse": GARBAGE[1], "zeros": bytes(4)}
+_STACK_PAGES: dict[UninitialisedFill, bytes] = {
+    fill: bytes(
+        byte | (~byte & varied if fill == "inverse" else 0)
+        for byte, varied in zip(word * (PAGE // 4), hashlib.shake_256(b"unused stack").digest(PAGE), strict=True)
+    )
+    for fill, word in _STACK_WORDS.items()
+}
+"""Each page of the unused stack. With `inverse`, words differ from each other: an array that nobody has set does not
+have equal elements, which would hide it from code that compares them. Bits that are 0 in the garbage are 1 there: so each
+bit is 0 with one fill and 1 with another."""
 _MASK = (1 << 64) - 1
 _FIRST_SCRATCH, _FIRST_VECTOR, _UPPER_HALVES, NARROW_RESULT = 16, 32, 15, 16
 """Numbers from which the garbage of registers is derived: of the first callee-saved register 0, of the first
@@ -51,7 +62,9 @@ class FillValues:
     """All that a fill determines, as numbers."""
 
     pattern: bytes
-    """Four bytes that fill the unused stack and the pads."""
+    """Four bytes that fill the pads."""
+    stack_page: bytes
+    """What each page of the unused stack holds."""
     frame_offset: int
     """Offset of the caller's frame from the start of the stack, in bytes."""
     narrow_result: int
@@ -102,6 +115,7 @@ class UninitialisedValues:
         )
         return FillValues(
             _STACK_WORDS[self._pattern],
+            _STACK_PAGES[self._pattern],
             start.frame_offset,
             self.register_value(NARROW_RESULT),
             self.register_value(_UPPER_HALVES),
@@ -112,8 +126,11 @@ class UninitialisedValues:
         )
 
     def stack_bytes(self, size: int) -> bytes:
-        """The contents of so many bytes of unused stack."""
-        return _fill_stack(self._pattern) if size == STACK_SIZE else _STACK_WORDS[self._pattern] * (size // 4)
+        """The contents of so many bytes of unused stack: of whole pages, or of a part of one that has no place."""
+        if size == STACK_SIZE:
+            return _fill_stack(self._pattern)
+        is_whole = size % PAGE == 0
+        return _STACK_PAGES[self._pattern] * (size // PAGE) if is_whole else _STACK_WORDS[self._pattern] * (size // 4)
 
     def register_value(self, index: int) -> int:
         """The 64 bits of a register without a value. Different indices give different garbage."""
@@ -185,4 +202,4 @@ class UninitialisedValues:
 @functools.cache
 def _fill_stack(pattern: UninitialisedFill) -> bytes:
     """The contents of a whole unused stack. All machines share them, those of forked children too."""
-    return _STACK_WORDS[pattern] * (STACK_SIZE // 4)
+    return _STACK_PAGES[pattern] * (STACK_SIZE // PAGE)

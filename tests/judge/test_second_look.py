@@ -470,3 +470,23 @@ def test_standard_output_that_can_not_be_written(compiled: Compile) -> None:
     assert harness.judge(text.format(" testl %eax, %eax\n jns 1f\n negl %ebx\n1:")).passed
     verdict = harness.judge(text.format(""))
     assert verdict.kind == "mismatch" and "can't be written" in str(verdict), str(verdict)
+
+
+def test_an_array_that_nobody_has_set_does_not_have_equal_elements(compiled: Compile) -> None:
+    source = """
+    int most(const unsigned char *digits, int n)
+    {
+        int counts[10] = {0}, best = 0;
+        for (int i = 0; i < n; i++)
+            counts[digits[i] % 10]++;
+        for (int i = 1; i < 10; i++)
+            if (counts[i] > counts[best])
+                best = i;
+        return best;
+    }
+    """
+    harness = Harness(compiled(source), "most", JudgeSettings(examples=10))
+    right = compiled(source).texts.assembly("most", "O1")
+    assert harness.judge(right, explain=False).passed
+    verdict = harness.judge(compiled(source.replace("counts[10] = {0}", "counts[10]")).texts.assembly("most", "O1"))
+    assert verdict.kind == "mismatch" and "uninitialised" in str(verdict), str(verdict)

@@ -225,6 +225,7 @@ static void read_fills(Engine *engine, Reader *reader) {
         Fill *fill = &engine->fills[number];
         uint32_t pattern = read_u32(reader);
         memcpy(fill->pattern, &pattern, 4);
+        Span page = read_span(reader);
         fill->frame_offset = read_u64(reader);
         engine->narrow_garbage[number] = read_u64(reader), engine->upper_garbage[number] = read_u64(reader);
         fill->flags_register = read_u64(reader), fill->flags_mask = read_u64(reader), fill->flags = read_u64(reader);
@@ -232,7 +233,9 @@ static void read_fills(Engine *engine, Reader *reader) {
         read_registers(reader, &fill->scratch);
         read_registers(reader, &fill->callee_saved);
         write_registers(engine, &fill->state);
-        fill->stack_page = make_pattern_page(fill->pattern);
+        fill->stack_page = page.size == PAGE ? make_pattern_page(fill->pattern) : NULL;
+        if (fill->stack_page)
+            memcpy(fill->stack_page, page.data, PAGE);
         if (!fill->stack_page || uc_context_alloc(engine->uc, &fill->context) || uc_context_save(engine->uc, fill->context))
             reader->failed = true;
     }
