@@ -34,8 +34,8 @@ _STACK_PAGES: dict[UninitialisedFill, bytes] = {
     for fill, word in _STACK_WORDS.items()
 }
 """Each page of the unused stack. With `inverse`, words differ from each other: an array that nobody has set does not
-have equal elements, which would hide it from code that compares them. Bits that are 0 in the garbage are 1 there: so each
-bit is 0 with one fill and 1 with another."""
+have equal elements, which would hide it from code that compares them. Bits that are 0 in the garbage are 1 there, so
+that each bit is 0 with one fill and 1 with another."""
 _MASK = (1 << 64) - 1
 _FIRST_SCRATCH, _FIRST_VECTOR, _UPPER_HALVES, NARROW_RESULT = 16, 32, 15, 16
 """Numbers from which the garbage of registers is derived: of the first callee-saved register 0, of the first
