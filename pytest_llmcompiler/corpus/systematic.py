@@ -13,6 +13,7 @@
 - Texts without some of their lines: what a parser takes for granted behind others.
 - A text of one letter that another text has at each of its places.
 - Structures full of garbage, where the function reads none of it.
+- Structures of which one pointer leads to themselves: a ring of one element, as far as one looks.
 - Further arguments of a variadic function: the first of them are passed in registers, the later ones on the stack.
 """
 
@@ -26,7 +27,7 @@ from pytest_llmcompiler.corpus.grammar import find_phrases, nest
 from pytest_llmcompiler.corpus.input_numbers import set_number
 from pytest_llmcompiler.corpus.mutator import is_text, set_content
 from pytest_llmcompiler.corpus.seed_pool import Seed, branch_features
-from pytest_llmcompiler.values.c_types import Float, Int, Struct
+from pytest_llmcompiler.values.c_types import Float, Int, Pointer, Struct
 from pytest_llmcompiler.values.input import Alias, Input, Object, Value, replace_object
 
 _LENGTHS = (*range(131), 255, 256, 257, 511, 512, 513)
@@ -82,6 +83,7 @@ def generate_systematically(
         _drop_lines(by_reach[:_SHORTENED_SEEDS]),
         _match_once(seeds),
         _fill_structures(by_reach[:_FURTHEST_SEEDS]),
+        _point_to_themselves(by_reach[:_PAIRED_SEEDS]),
         _nest_texts(seeds, constants),
         _single_characters(seeds, constants),
         _vary_texts(by_reach),
@@ -264,6 +266,19 @@ def _fill_structures(seeds: Sequence[Seed]) -> Iterator[Input]:
         for number, target in enumerate(seed.objects):
             if isinstance(target.element, Struct) and target.data and not target.links:
                 yield _set_data(seed.input, number, _repeat(_GARBAGE, len(target.data)))
+
+
+def _point_to_themselves(seeds: Sequence[Seed]) -> Iterator[Input]:
+    for seed in seeds:
+        for number, target in enumerate(seed.objects):
+            fields = target.element.fields if isinstance(target.element, Struct) and not target.element.union else ()
+            for field in fields:
+                if isinstance(field.type, Pointer) and field.type.target == target.element and target.data:
+                    kept = tuple(link for link in target.links if link[0] != field.offset)
+                    links = tuple(
+                        sorted((*kept, (field.offset, Alias(target.element, number, 0))), key=lambda one: one[0])
+                    )
+                    yield replace_object(seed.input, number, lambda old, links=links: replace(old, links=links))  # type: ignore[misc]
 
 
 def _drop_repeated(seeds: Iterable[Seed]) -> Iterable[Seed]:

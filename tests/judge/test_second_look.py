@@ -422,6 +422,8 @@ void fields(struct row *row, const char *line)
         line += *line == ',';
     }
 }
+struct link { struct link *previous, *next; };
+int is_alone(const struct link *link) { return link->next == link; }
 int report(int x) { return printf("%d\n", x) + x; }
 """
 WRONG = {
@@ -430,6 +432,7 @@ WRONG = {
     "overlap": ("shift", "for (; n > 0;", "char a[32]; for (; n >= 32; n -= 32) { for (int i = 0; i < 32; i++) a[i] = *in == ' ' ? '_' : *in, in++; for (int i = 0; i < 32; i++) *out++ = a[i]; } for (; n > 0;"),
     "a byte from 128 on": ("expand", "return code[0];", "return (signed char)code[0];"),
     "garbage in a structure": ("fields", "row->fields[i] = 0", "row->fields[i] = i == 3 && !row->fields[0] ? row->fields[3] : 0"),
+    "a pointer to itself": ("is_alone", "link->next == link", "link->previous == link"),
     "256 times": ("hits", "return n > 0", "return (unsigned char)n > 0"),
 }  # fmt: skip
 
@@ -457,7 +460,8 @@ def test_al_says_how_many_vector_registers_a_variadic_call_has(al: int, kind: st
         popq %rbx
         ret
     """
-    verdict = Harness(compiled(VARIED), "report", JudgeSettings(examples=5)).judge(text.format(al))
+    harness = Harness(compiled(VARIED), "report", JudgeSettings(examples=5))
+    verdict = harness.judge(text.format(al))
     assert verdict.kind == kind, str(verdict)
     assert kind == "pass" or f"al is {al} at the call of printf" in str(verdict)
 
@@ -490,3 +494,11 @@ def test_an_array_that_nobody_has_set_does_not_have_equal_elements(compiled: Com
     assert harness.judge(right, explain=False).passed
     verdict = harness.judge(compiled(source.replace("counts[10] = {0}", "counts[10]")).texts.assembly("most", "O1"))
     assert verdict.kind == "mismatch" and "uninitialised" in str(verdict), str(verdict)
+
+
+def test_al_counts_where_the_last_call_is_a_jump(compiled: Compile) -> None:
+    source = '#include <stdio.h>\nint shout(const char *name) { return printf("%s!", name); }'
+    text = 'shout: movq %rdi, %rsi\n leaq .Lformat(%rip), %rdi\n movl ${}, %eax\n jmp printf\n .Lformat: .string "%s!"'
+    harness = Harness(compiled(source), "shout", JudgeSettings(examples=5))
+    assert harness.judge(text.format(8), explain=False).passed
+    assert harness.judge(text.format(33), explain=False).kind == "abi"

@@ -199,11 +199,17 @@ static void check_operand(Engine *engine, Hook *hook) {
 
 /* -- hooks */
 
+/* Of a function that the candidate calls, or jumps to at its end. */
+static void check_vector_count(Engine *engine) {
+    bool is_own = is_called_by_candidate(engine) || get_return_address(engine) == engine->return_address;
+    if (is_own && (get_register(engine, engine->return_register) & 0xFF) > MAX_VECTOR_COUNT)
+        leave(engine, LEFT_ALIGNMENT);
+}
+
 static void on_call(Engine *engine, Hook *hook) {
     calls_enter(engine, hook->first);
-    if (hook->number & CALLEE_IS_VARIADIC && (get_register(engine, engine->return_register) & 0xFF) > MAX_VECTOR_COUNT &&
-        is_called_by_candidate(engine))
-        leave(engine, LEFT_ALIGNMENT);
+    if (hook->number & CALLEE_IS_VARIADIC)
+        check_vector_count(engine);
     bool is_wanted = hook->number & CALLEE_HAS_GARBAGE || (hook->number & CALLEE_CLOBBERS && is_varied(engine));
     if (is_wanted && engine->calls->detours_left && is_called_by_candidate(engine)) {
         engine->calls->detours_left--;
