@@ -23,9 +23,12 @@ from pytest_llmcompiler.judge.failure import (
     in_whole_program,
     mismatch_failure,
     misuse_failure,
+    unclear_rounding_failure,
     unfinished_failure,
 )
+from pytest_llmcompiler.judge.location import Location
 from pytest_llmcompiler.judge.oracle import SuiteEntry
+from pytest_llmcompiler.judge.rounding import Rounding, ShownText, compare_rounded
 from pytest_llmcompiler.judge.suite import Suite
 from pytest_llmcompiler.judge.verdict import Kind
 from pytest_llmcompiler.judge.whole_program import compare_programs
@@ -157,19 +160,27 @@ class DifferentialRun:
         under_test = self.suite.under_test
         return under_test.open_contracted_machines() if under_test.has_contractions(self.candidate) else []
 
-    def _remove_rounding(self, differences: list[Difference], entry: SuiteEntry) -> list[Difference]:
-        """The differences without those that C allows, of a candidate which adds products that are not rounded: these
-        are at places at which the reference differs from itself, where clang does so."""
-        if not self._contracted_machines:
-            return differences
-        rounded = set()
+    def _judge_differences(self, differences: list[Difference], entry: SuiteEntry) -> Failure | None:
+        """The failure that differences are; None where C allows them all, of a candidate which adds products that are
+        not rounded (see `rounding`)."""
+        builds = self._contracted_results(entry)
+        roundings: dict[Rounding, list[Difference]] = {"allowed": [], "unclear": [], "wrong": []}
+        for item in differences:
+            texts = [ShownText(item.expected), *builds.get(item.location, [])]
+            roundings[compare_rounded(ShownText(item.observed), texts) if texts[1:] else "wrong"].append(item)
+        if roundings["wrong"]:
+            return mismatch_failure(roundings["wrong"])
+        return unclear_rounding_failure(roundings["unclear"]) if roundings["unclear"] else None
+
+    def _contracted_results(self, entry: SuiteEntry) -> dict[Location, list[ShownText]]:
+        """What the function shows as clang compiles it for FMA, at the places at which it shows something else."""
+        results: dict[Location, list[ShownText]] = {}
         for machine in self._contracted_machines:
             run = machine.run(entry.layout, entry.call, entry.limit)
             if run.outcome in ENDINGS:
-                rounded |= {
-                    item.location for item in find_differences(entry.context, entry.expected, run, entry.dont_care)
-                }
-        return [item for item in differences if item.location not in rounded]
+                for item in find_differences(entry.context, entry.expected, run, entry.dont_care):
+                    results.setdefault(item.location, []).append(ShownText(item.observed))
+        return results
 
     def _has_glibc_results(self, run: Observation, entry: SuiteEntry) -> bool:
         """Whether a run shows what the function shows when it is compiled against glibc. isalpha and the like return
@@ -193,7 +204,7 @@ class DifferentialRun:
             return failure
         differences = list(find_differences(entry.context, entry.expected, run, entry.dont_care))
         if differences and not self._has_glibc_results(run, entry):
-            differences = self._remove_rounding(differences, entry)
-            if differences:
-                return mismatch_failure(differences)
+            failure = self._judge_differences(differences, entry)
+            if failure:
+                return failure
         return abi_failure(run.abi_breaches) if run.abi_breaches else None

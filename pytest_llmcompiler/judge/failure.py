@@ -147,6 +147,13 @@ def misuse_failure(machine: FaultingMachine, fault: GuestFault, assembly: str) -
     )
 
 
+def unclear_rounding_failure(differences: Sequence[Difference]) -> Failure:
+    """Results that may come from products which are not rounded before they are added, and may be wrong."""
+    failure = mismatch_failure(differences)
+    message = f"{failure.message}: builds of the reference differ here too, and other rounding may explain it"
+    return replace(failure, kind="inconclusive", message=message)
+
+
 def unstable_failure() -> Failure:
     """A failure that does not show again when the candidate is run once more on the same input."""
     return Failure(kind="inconclusive", message="not reproducible: it fails on an input, and passes when run again")

@@ -12,7 +12,7 @@ from pytest_llmcompiler.corpus.probing import UndefinedInputError
 from pytest_llmcompiler.corpus.text_shrink import shrink_program_input
 from pytest_llmcompiler.emulator.instruction_counter import InstructionCounter
 from pytest_llmcompiler.emulator.machine import Machine
-from pytest_llmcompiler.emulator.observation import Observation
+from pytest_llmcompiler.emulator.observation import ENDINGS, Observation
 from pytest_llmcompiler.emulator.uninitialised import UninitialisedFill
 from pytest_llmcompiler.judge.compare_output import compare_processes, quote_text, split_lines
 from pytest_llmcompiler.judge.contraction import has_contractions
@@ -22,13 +22,15 @@ from pytest_llmcompiler.judge.failure import (
     abi_failure,
     evidence_line,
     mismatch_failure,
+    unclear_rounding_failure,
     unfinished_failure,
     unstable_failure,
 )
 from pytest_llmcompiler.judge.program_oracle import ProgramEntry
 from pytest_llmcompiler.judge.program_suite import ProgramSuite
+from pytest_llmcompiler.judge.rounding import Rounding, ShownText, compare_rounded
 from pytest_llmcompiler.judge.verdict import Kind
-from pytest_llmcompiler.judge.whole_program import COMPARED_OUTPUTS
+from pytest_llmcompiler.judge.whole_program import COMPARED_OUTPUTS, format_program_ending
 from pytest_llmcompiler.targets.code import AssembledCode
 from pytest_llmcompiler.values.program_input import ProgramInput, to_corpus_input
 
@@ -166,11 +168,11 @@ class ProgramDifferentialRun:
         is_possible = has_contractions(self._candidate, under_test.native)
         return under_test.open_contracted_machines() if is_possible else []
 
-    def _is_rounded_otherwise(self, entry: ProgramEntry) -> bool:
-        """Whether the program writes something else on an input where products that are added are not rounded: then
-        nobody can say what is right there."""
-        runs = (machine.run_process(entry.program, entry.limit) for machine in self._contracted_machines)
-        return any(any(compare_processes(entry.expected, run)) for run in runs)
+    def _judge_rounding(self, run: Observation, entry: ProgramEntry) -> Rounding:
+        """Whether products that are added without being rounded explain what a run shows (see `rounding`)."""
+        runs = [machine.run_process(entry.program, entry.limit) for machine in self._contracted_machines]
+        builds = [entry.expected, *(build for build in runs if build.outcome in ENDINGS)]
+        return compare_rounded(_show_process(run), [_show_process(build) for build in builds])
 
     def _failure_of(self, run: Observation, entry: ProgramEntry) -> Failure | None:
         expected = entry.expected
@@ -178,8 +180,9 @@ class ProgramDifferentialRun:
         if failure:
             return failure
         differences = list(compare_processes(expected, run))
-        if differences and not self._is_rounded_otherwise(entry):
-            failure = mismatch_failure(differences)
+        rounding = self._judge_rounding(run, entry) if differences else "allowed"
+        if rounding != "allowed":
+            failure = mismatch_failure(differences) if rounding == "wrong" else unclear_rounding_failure(differences)
             return replace(failure, evidence=(*failure.evidence, *_note_blanks(expected, run)))
         return abi_failure(run.abi_breaches) if run.abi_breaches else None
 
@@ -220,6 +223,11 @@ def format_program_input(program: ProgramInput) -> Iterator[str]:
         yield f"        … and {len(lines) - _MOST_LINES} more lines"
     for name, data in program.files:
         yield f"file {name} ({len(data)} bytes)"
+
+
+def _show_process(run: Observation) -> ShownText:
+    texts = (run.output.get(descriptor, b"").decode("latin-1") for descriptor in COMPARED_OUTPUTS)
+    return ShownText("\0".join(texts), format_program_ending(run))
 
 
 def _quote(text: bytes) -> str:

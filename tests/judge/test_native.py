@@ -597,6 +597,38 @@ def test_a_compiler_may_round_the_products_of_a_whole_program_or_not(compiled: C
     assert harness.judge(right.replace("vfmadd", "vfmsub"), explain=False).kind == "mismatch"
 
 
+CHAOS = """
+double chaos(int n)
+{
+    double x = (n & 1023) * 0.0009 + 0.05123;
+    for (int i = 0; i < 60; i++)
+        x = 3.9 * x - 3.9 * x * x;
+    return x;
+}
+"""
+"""Each step triples an error of rounding."""
+
+
+def test_products_that_are_not_rounded_excuse_no_other_result(judge: Judgement) -> None:
+    code = (
+        "chaos:\n vxorpd %xmm0, %xmm0, %xmm0\n vfmadd231sd %xmm0, %xmm0, %xmm0\n movl $1234567, %eax\n"
+        " vcvtsi2sdl %eax, %xmm0, %xmm0\n ret\n"
+    )
+    verdict = judge(CHAOS, "chaos", code)
+    assert verdict.kind == "inconclusive"
+    assert "other rounding may explain it" in verdict.message
+
+
+def test_products_that_are_not_rounded_excuse_no_other_text_of_a_program(compiled: Compile, tmp_path: Path) -> None:
+    settings = JudgeSettings(examples=20, native="auto", isa="x86-64-v3")
+    harness = ProgramHarness(compiled(ROUNDING), settings)
+    for right, wrong in (('"%.17g', '"sum %.17g'), ("return 0", "return 3")):
+        (tmp_path / "answer.c").write_text(ROUNDING.replace(right, wrong))
+        code = compile_whole(tmp_path / "answer.c", "gcc", "-O2", "-march=x86-64-v3")
+        assert "vfmadd" in code
+        assert harness.judge(code, explain=False).kind == "mismatch"
+
+
 def test_an_unknown_level_is_an_error_of_the_case(judge: Judgement) -> None:
     with pytest.raises(CaseError, match="expected one of x86-64, x86-64-v2, x86-64-v3, x86-64-v4, found `avx9`"):
         judge("// LLMC: isa avx9\nint twice(int x) { return 2 * x; }", "twice", "twice: ret\n")
