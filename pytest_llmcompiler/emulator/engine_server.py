@@ -119,7 +119,7 @@ class EngineTemplate:
 
     def __init__(self, connection: socket.socket, image: bytes, *, has_twin: bool) -> None:
         self._socket = connection
-        self._has_child = self._has_run = False
+        self._has_child = False
         """Whether the present sample may have a child: one that has shown the same has ended; and whether hostile code
         ran in it, after which its word on the bytes of an instruction is worth nothing."""
         self._deadline = 0.0
@@ -134,12 +134,11 @@ class EngineTemplate:
         further ones the image has for second looks."""
 
     def encode(self, text: str, base: int, limits: AssemblerLimits) -> bytes | None:
-        """The bytes of a text at an address, by keystone; None where the child died of it. Raises KeystoneRefusalError
-        where keystone refuses the text."""
-        if self._has_run:
-            self.end_sample()
+        """The bytes of a text at an address, by keystone, in a new child; None where the child died of it. Raises
+        KeystoneRefusalError where keystone refuses the text."""
+        self.end_sample()
         request = struct.pack("<Q", base) + text.encode()
-        self._has_child, self._has_run = True, False
+        self._has_child = True
         kind, data = self._ask(_TEXT, request, limits.keystone_seconds)
         if kind == _FAILED:
             raise KeystoneRefusalError(f"keystone: {data.decode(errors='replace')}")
@@ -151,7 +150,7 @@ class EngineTemplate:
         """Run a candidate on the suite, in the child that assembled it; None where the child died of it. Where the
         candidate shows the same, `look` tells which further inputs are tried. With `is_first_enough`, all inputs behind
         the first one that shows something else are left without a run."""
-        self._has_child, self._has_run, self._deadline = False, True, time.monotonic() + _RUN_SECONDS
+        self._has_child, self._deadline = False, time.monotonic() + _RUN_SECONDS
         request = look.encode() if look else b""
         head = struct.pack("<2I", is_first_enough, len(request))
         kind, data = self._ask(_CANDIDATE, head + request + candidate, _RUN_SECONDS)

@@ -1,7 +1,10 @@
-"""The preconditions of C library functions whose violation musl does not notice: overlaps, lengths, characters."""
+"""The preconditions of C library functions whose violation musl does not notice: overlaps, lengths, characters,
+numbers out of range."""
 
 from __future__ import annotations
 
+import functools
+import re
 from collections.abc import Callable
 
 from pytest_llmcompiler.emulator.guest import Guest
@@ -23,6 +26,12 @@ _CHARACTER_FUNCTIONS = (
     "tolower",
     "toupper",
 )
+_NUMBER_PARSERS = {"atoi": 32, "atol": 64, "atoll": 64}
+"""Functions that read a whole number from a text, with the bits of their results. Other C libraries define them by
+strtol, which gives another number than musl's where the text has too large a one (C17, 7.22.1)."""
+_NUMBER = re.compile(rb"[ \t\n\v\f\r]*([-+]?[0-9]+)")
+_MAX_DIGITS = 64
+"""Bytes of a text that are looked at for a number."""
 _MAX_SIZE = 1 << 20
 """Bytes of the longest object or string that is looked at; no object of an input is as large."""
 _CHUNK = 256
@@ -43,6 +52,7 @@ def watch_preconditions(guest: Guest) -> None:
         "memcmp": lambda: _check_comparison(guest),
         "bcmp": lambda: _check_comparison(guest),
         **dict.fromkeys(_CHARACTER_FUNCTIONS, lambda: _check_character(guest)),
+        **{name: functools.partial(_check_number, guest, bits) for name, bits in _NUMBER_PARSERS.items()},
     }
     for name in checks.keys() & guest.program.library.keys():
         address = guest.program.library[name].address
@@ -53,6 +63,13 @@ def _check_character(guest: Guest) -> None:
     """A character is EOF (-1), or a value of an unsigned char. All C libraries take the values of a signed char too."""
     if (guest.library_argument(0) + 128) % (1 << 32) >= 384:
         raise GuestTrapError("a character function is called with a number that is no character")
+
+
+def _check_number(guest: Guest, bits: int) -> None:
+    """The number at the start of a text must be one of the result's type."""
+    number = _NUMBER.match(guest.read(guest.library_argument(0), _MAX_DIGITS))
+    if number and not -(1 << bits - 1) <= int(number[1]) < 1 << bits - 1:
+        raise GuestTrapError("a text has a number that is too large for the type it is read as")
 
 
 def _check_comparison(guest: Guest) -> None:

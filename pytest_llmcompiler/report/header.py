@@ -63,7 +63,7 @@ def judge_lines(jobs: int, processes: int, megabytes: int, engine_problem: str, 
 
 def cache_lines(folder: Path) -> list[str]:
     """Say where the cache can't be written: another user's, or read-only."""
-    place = next(path for path in (folder, *folder.parents) if path.exists())
+    place = next(path for path in (folder, *folder.parents) if os.access(path, os.F_OK))  # Path.exists raises
     if os.access(place, os.W_OK | os.X_OK):
         return []
     return [f"llmc: nothing is kept for the next session, which takes as long again: can't write {folder}"]

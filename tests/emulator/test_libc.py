@@ -56,6 +56,8 @@ void piece(int n) { strncpy(moved, moved + n, 4); }
 void joined(int n) { moved[3] = 0; strcat(moved, moved + n); }
 void joined_piece(int n) { strncat(moved, moved + n, 2); }
 int letter(int c) { return (isalpha)(c) + (toupper)(c); }
+const char *const numbers[] = {"2147483647", "-2147483648", " 12x", "", "2147483648", "99999999999", "-2147483649"};
+int number(int i) { return atoi(numbers[i]); }
 char *doubled(const char *s) { return strdup(s); }
 int early(const char *s, int x) { return time(0) % 4 == x; }
 int with_file(FILE *f, int x) { return x; }
@@ -113,6 +115,7 @@ def test_clocks_of_process_and_system(compiled: Compile) -> None:
         ("joined", (8, 20), (0, 1, 3)),
         ("joined_piece", (12, 20), (0, 7)),
         ("letter", (-128, -2, -1, 0, 65, 255), (-129, 256, 1 << 20)),
+        ("number", (0, 1, 2, 3), (4, 5, 6)),
     ],
 )
 def test_preconditions(compiled: Compile, function: str, right: tuple[int, ...], wrong: tuple[int, ...]) -> None:
