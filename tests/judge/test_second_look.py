@@ -441,7 +441,7 @@ WRONG = {
 def test_objects_at_other_places_and_with_other_lengths(what: str, compiled: Compile) -> None:
     function, old, new = WRONG[what]
     reference = compiled(VARIED)
-    harness = Harness(reference, function, JudgeSettings(examples=8))
+    harness = Harness(reference, function, JudgeSettings(examples=20))
     assert harness.judge(reference.texts.assembly(function, "O2"), explain=False).passed
     assert VARIED.count(old) == 1
     verdict = harness.judge(compiled(VARIED.replace(old, new)).texts.assembly(function, "O1"))
