@@ -62,23 +62,26 @@ class CalledFunction:
     preserved: tuple[str, ...] = ()
     """The registers that a call may change by the convention, and that the candidate's own definition leaves alone."""
     clobbers: bool = True
-    """Whether the other registers are garbage after a call: `setjmp` returns more than once."""
+    """Whether the other registers are garbage after a call: the function follows C's convention, and returns once."""
     is_variadic: bool = False
     """Whether `al` has to be at most 8 at a call, where the convention has such a rule."""
 
 
 def describe_callee(program: ProgramImage, name: str, preserved: tuple[str, ...] = ()) -> CalledFunction:
-    """What is known of a function of a program."""
+    """What is known of a function of a program.
+
+    What the case neither defines nor declares is the C library's, which follows the convention, or assembly of the
+    case, which may follow none.
+    """
     convention, kind = program.target.convention, program.result_kinds.get(name)
+    is_plain = kind is not None or (name in program.library and "setjmp" not in name)
     results = convention.result_registers
     if kind == "float":
         results = (convention.float_result_register,)
-    elif kind:
+    elif kind is not None and kind != "registers":
         results = () if kind == "none" else (convention.return_register,)
-    counts_vectors = convention.vector_count_register is not None and name in program.variadic
-    return CalledFunction(
-        results, kind == "narrow", name in program.narrow, preserved, "setjmp" not in name, counts_vectors
-    )
+    counts_vectors = is_plain and convention.vector_count_register is not None and name in program.variadic
+    return CalledFunction(results, kind == "narrow", name in program.narrow, preserved, is_plain, counts_vectors)
 
 
 def describe_misaligned_call(callee: str) -> AbiBreach:

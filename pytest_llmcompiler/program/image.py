@@ -75,7 +75,7 @@ class ProgramImage:
     """The library functions that the case uses and that return an integer of up to 32 bits. The upper half of the
     result register is undefined after a call."""
     result_kinds: dict[str, ResultKind]
-    """What the functions that the case defines or declares return, as far as that is a plain value or nothing."""
+    """What the functions that the case defines or declares return, of those that follow C's convention."""
     variadic: frozenset[str]
     """Those of these functions that take further arguments behind named ones."""
     paddings: tuple[int, ...]

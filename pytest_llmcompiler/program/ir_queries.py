@@ -26,28 +26,45 @@ def narrow_functions(module: llvm.ModuleRef) -> frozenset[str]:
     )
 
 
-ResultKind = Literal["none", "narrow", "integer", "float"]
-"""What a function returns: nothing, an integer of up to 32 bits, one of 64 bits or a pointer, or a float or double."""
+ResultKind = Literal["none", "narrow", "integer", "float", "registers"]
+"""What a function returns: nothing, an integer of up to 32 bits, one of 64 bits or a pointer, a float or double, or
+something else in registers in which C returns it."""
 _RESULT_KINDS: dict[str, ResultKind] = {
     "void": "none",
     **dict.fromkeys(("i1", "i8", "i16", "i32"), "narrow"),
     **dict.fromkeys(("i64", "ptr"), "integer"),
     **dict.fromkeys(("float", "double"), "float"),
 }
+_VECTOR = r"<(?:16 x i8|8 x (?:i8|i16|half)|4 x (?:i16|i32|half|float)|2 x (?:i32|i64|half|float|double))>"
+_REGISTER = rf"(?:i(?:1|8|16|32|64|128)|ptr|half|bfloat|float|double|x86_fp80|fp128|{_VECTOR})"
+_IN_REGISTERS = re.compile(rf"{_REGISTER}|\{{ {_REGISTER}(?:, {_REGISTER})? \}}|\[[12] x {_REGISTER}\]")
+"""Types of results for which every convention has registers enough. LLVM returns larger structures in registers that
+C's convention uses for other things: three integers in rax, rdx and rcx."""
+_OTHER_CONVENTION = re.compile(r"\b(?:\w+cc|cc \d+|aarch64_\w*pcs)\b")
+"""What says in the head of a function that it is called in another way than C's: `win64cc`, `preserve_mostcc`."""
+_UNUSUAL_ATTRIBUTES = (b"naked", b'"no_caller_saved_registers"', b"returns_twice", b'"interrupt"')
+"""Attributes of functions that keep registers which C's convention lets them change, or return more than once."""
 
 
 def find_result_kinds(module: llvm.ModuleRef) -> dict[str, ResultKind]:
-    """What the functions of a module return, where that is one plain value or nothing.
+    """What the functions of a module return that follow C's convention and return once.
 
-    `setjmp` and its like are left out, as in `narrow_functions`, and so is what returns a structure in memory: its
-    caller may expect the address of that.
+    Only these change registers as callers of C expect it. A function without an entry may keep all.
     """
     kinds: dict[str, ResultKind] = {}
     for function in module.functions:
-        kind = _RESULT_KINDS.get(str(function.global_value_type).partition(" ")[0])
+        head = str(function).partition("@")[0].rpartition("\n")[2]
+        words = {word for text in function.attributes for word in text.split()}
+        if _OTHER_CONVENTION.search(head) or words.intersection(_UNUSUAL_ATTRIBUTES) or "setjmp" in function.name:
+            continue
+        type = str(function.global_value_type).partition(" (")[0]
         has_buffer = any(b"sret" in attribute for item in function.arguments for attribute in item.attributes)
-        if kind and not has_buffer and "setjmp" not in function.name:
-            kinds[function.name] = kind
+        if has_buffer:  # the caller may expect the address of the structure
+            kinds[function.name] = "registers"
+        elif type in _RESULT_KINDS:
+            kinds[function.name] = _RESULT_KINDS[type]
+        elif _IN_REGISTERS.fullmatch(type):
+            kinds[function.name] = "registers"
     return kinds
 
 
