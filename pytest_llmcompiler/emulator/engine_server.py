@@ -120,8 +120,7 @@ class EngineTemplate:
     def __init__(self, connection: socket.socket, image: bytes, *, has_twin: bool) -> None:
         self._socket = connection
         self._has_child = False
-        """Whether the present sample may have a child: one that has shown the same has ended; and whether hostile code
-        ran in it, after which its word on the bytes of an instruction is worth nothing."""
+        """Whether the present sample may have a child: one that has shown the same has ended."""
         self._deadline = 0.0
         """Until when the present sample may run."""
         connection.settimeout(_OPEN_SECONDS)

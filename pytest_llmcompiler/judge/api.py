@@ -80,13 +80,14 @@ def _judge_answer(
     capture: bool,
 ) -> ReproducibleVerdict:
     from pytest_llmcompiler.errors import NoCodeError, TruncatedError
+    from pytest_llmcompiler.judge.foreign_names import describe_missing_code
     from pytest_llmcompiler.judge.settings import TaskQuestion
     from pytest_llmcompiler.model.extract.claims import find_claimed_sizes
 
     try:
         text = extract_code(answer, function, task).aligned_text
     except NoCodeError as error:
-        return ReproducibleVerdict(Verdict("no-answer", str(error)))
+        return ReproducibleVerdict(describe_missing_code(error, function))
     except TruncatedError as error:
         return ReproducibleVerdict(Verdict("truncated", str(error)))
     question = TaskQuestion(task, passes, find_claimed_sizes(answer.text), taught)

@@ -14,6 +14,7 @@ from pytest_llmcompiler.corpus.possible_values import PossibleValues
 from pytest_llmcompiler.emulator.machine import Machine
 from pytest_llmcompiler.errors import AssemblyError, CaseError, LinkError, ProcessStartError, UnsupportedError
 from pytest_llmcompiler.judge.contraction import assemble_contractions, has_contractions
+from pytest_llmcompiler.judge.foreign_names import describe_foreign_name, find_foreign_name
 from pytest_llmcompiler.judge.most_recent import MostRecent
 from pytest_llmcompiler.judge.native_policy import NativePolicy
 from pytest_llmcompiler.program.case_symbols import CaseSymbols, collect_case_symbols
@@ -35,9 +36,6 @@ REFERENCE_LEVELS = ("O0", "O1", "O2", "O3")
 
 _MAX_VARIABLE_BYTES = 32 << 20
 """Bytes of all variables of a program. Each run resets them, and each of the machines that take part holds them."""
-
-_ESCAPED = re.compile(rb"\\([0-9A-F]{2})")
-"""A byte of a name in IR that is no printable character of ASCII."""
 
 
 class FunctionUnderTest:
@@ -71,26 +69,16 @@ class FunctionUnderTest:
                 f"the program has {variables / (1 << 20):,.0f} MiB of variables: the emulated process has room for "
                 f"{_MAX_VARIABLE_BYTES >> 20} MiB"
             )
-        foreign_name = self._find_foreign_name()
+        mentioned = self.reference.mentioned_globals(self.function)
+        foreign_name = find_foreign_name((self.function, *sorted(mentioned)))
         if foreign_name:
-            return f"the name {foreign_name} has other letters than ASCII's, which no assembler here reads"
+            return describe_foreign_name(foreign_name)
         if "blockaddress(" in self.reference.ir:
             return "the file takes the addresses of labels, which only code of the same function can use"
         foreign_system = self.reference.target.foreign_system
         if self.native.needs_processor:
             return self.native.find_unjudgeable_reason()
         return self._find_foreign_reason(foreign_system) if foreign_system else None
-
-    def _find_foreign_name(self) -> str | None:
-        """A name that is not ASCII, of the function or of what its code mentions. IR writes each byte of such letters
-        as two digits: `\\C3\\A9` is é."""
-        for name in (self.function, *sorted(self.reference.mentioned_globals(self.function))):
-            decoded = _ESCAPED.sub(lambda byte: bytes.fromhex(byte[1].decode()), name.encode()).decode(
-                "utf-8", "replace"
-            )
-            if not decoded.isascii():
-                return decoded
-        return None
 
     def _find_foreign_reason(self, system: ForeignSystem) -> str | None:
         """Why the code of a foreign system can't be judged in a process of its host system."""

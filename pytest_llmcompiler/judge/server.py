@@ -13,6 +13,7 @@ from typing import IO, Any
 from pytest_llmcompiler.emulator.self_test import check_emulator
 from pytest_llmcompiler.errors import CaseError, NoCodeError, TruncatedError
 from pytest_llmcompiler.judge.api import extract_code
+from pytest_llmcompiler.judge.foreign_names import describe_missing_code
 from pytest_llmcompiler.judge.listing import Listing
 from pytest_llmcompiler.judge.messages import (
     BEGIN,
@@ -86,7 +87,7 @@ class _RequestServer:
             written = Answer(answer, stop=request["stop"])
             text = extract_code(written, request["function"]["function"], request["task"]).aligned_text
         except NoCodeError as error:
-            return _verdict_reply(Verdict("no-answer", str(error)))
+            return _verdict_reply(describe_missing_code(error, request["function"]["function"]))
         except TruncatedError as error:
             return _verdict_reply(Verdict("truncated", str(error)))
         question = TaskQuestion(request["task"], request["passes"], find_claimed_sizes(answer))
