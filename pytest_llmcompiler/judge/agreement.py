@@ -8,6 +8,7 @@ differ, these become don't-care bytes (see `DontCareBytes`).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from pytest_llmcompiler.emulator.memory import STACK_ADDRESS_END, find_words
 from pytest_llmcompiler.emulator.observation import Observation, PointerArgument
@@ -87,6 +88,7 @@ def _unequal_regions(
         for number, (a, b) in enumerate(zip(calls[0].args, calls[1].args, strict=True)):
             if isinstance(a, PointerArgument) and isinstance(b, PointerArgument):
                 yield CallArgument(index, number), _unequal_pointees(a, b)
+                yield from _unequal_members(context, CallArgument(index, number), a, b)
     for index, (block, other) in enumerate(zip(first.heap, second.heap)):
         start = block.address % PAGE
         offsets = frozenset(at - start for at in _written_differently(block.pages, other.pages))
@@ -119,6 +121,19 @@ def _unequal_pointees(first: PointerArgument, second: PointerArgument) -> frozen
         return _unequal_bytes(first.data, second.data)
     start = 0 if first.is_possible_end else first_difference(first.data, second.data)
     return frozenset(range(start, len(first.data)))
+
+
+def _unequal_members(
+    context: ComparisonContext, argument: CallArgument, first: PointerArgument, second: PointerArgument
+) -> Iterator[tuple[CallArgument, frozenset[int]]]:
+    """The offsets on which two runs disagree, in what a struct that is passed by value leads to: all of them where it
+    leads to the stack in another number of members."""
+    is_alike = len(first.pointees) == len(second.pointees)
+    for number, pointee in enumerate(first.pointees if context.compares_pointees else ()):
+        other = second.pointees[number].data if is_alike else b""
+        is_whole = len(other) == len(pointee.data)
+        unequal = _unequal_bytes(pointee.data, other) if is_whole else frozenset(range(len(pointee.data)))
+        yield replace(argument, pointee=number), unequal
 
 
 def _written_differently(first: bytes, second: bytes) -> Iterator[int]:

@@ -36,7 +36,7 @@ def compare_calls(
             or not same_signature(first, second)
             or not _same_pointees(context, expected, actual, index, dont_care)
         ):
-            yield Difference(CallNumber(index), _format_call(first), _format_call(second))
+            yield Difference(CallNumber(index), _format_call(context, first), _format_call(context, second))
             return
 
 
@@ -64,7 +64,7 @@ def _same_pointees(
         if not isinstance(first, PointerArgument) or not isinstance(second, PointerArgument):
             continue
         region = CallArgument(index, number)
-        if not _same_stack_pointees(expected, actual, first, second):
+        if context.compares_pointees and not _same_stack_pointees(first, second, region, dont_care):
             return False
         if first.data == second.data:
             continue
@@ -80,20 +80,19 @@ def _same_pointees(
 
 
 def _same_stack_pointees(
-    expected: Observation, actual: Observation, first: PointerArgument, second: PointerArgument
+    first: PointerArgument, second: PointerArgument, argument: CallArgument, dont_care: DontCareBytes
 ) -> bool:
-    """Whether the members of a struct that is passed by value lead to equal values on the stack. A byte that still
-    holds the reference's uninitialised fill is taken for one that nobody set."""
-    garbage, constants = set(GARBAGE[expected.garbage_pattern]), (expected.constants, actual.constants)
-    for one, other in zip(first.pointees, second.pointees, strict=False):
-        data, element = one.data, one.element
-        if len(data) != len(other.data) or element is None:
+    """Whether the members of a struct that is passed by value lead to equal values on the stack, where both runs have
+    as many of them there."""
+    if len(first.pointees) != len(second.pointees):
+        return True  # the members themselves differ, and are compared as such
+    for number, (one, other) in enumerate(zip(first.pointees, second.pointees, strict=True)):
+        region = replace(argument, pointee=number)
+        expected, observed = (dont_care.cleared(pointee.data, region) for pointee in (one, other))
+        is_whole = one.element is not None and len(expected) == one.element.size
+        if is_whole and not (len(observed) == len(expected) and same_value(one.element, expected, observed)):
             return False
-        observed = bytes(a if a in garbage else b for a, b in zip(data, other.data, strict=True))
-        is_whole = len(data) == element.size
-        if data != observed and not (is_whole and same_value(element, data, observed, constants)):
-            return False
-    return len(first.pointees) == len(second.pointees)
+    return True
 
 
 def _same_string(expected: bytes, observed: bytes, region: CallArgument, dont_care: DontCareBytes) -> bool:
@@ -152,16 +151,19 @@ def _element_of(context: ComparisonContext, argument: PointerArgument) -> Type |
     return argument.element
 
 
-def _format_call(call: ExternalCall | None) -> str:
-    return "no call" if call is None else f"{call.name}({', '.join(map(_format_argument, call.args))})"
+def _format_call(context: ComparisonContext, call: ExternalCall | None) -> str:
+    if call is None:
+        return "no call"
+    return f"{call.name}({', '.join(_format_argument(context, argument) for argument in call.args)})"
 
 
-def _format_argument(argument: Argument) -> str:
+def _format_argument(context: ComparisonContext, argument: Argument) -> str:
     if isinstance(argument, int):
         return hex(argument) if argument > 0xFFFF else str(argument)
     contents = f"[{format_bytes(argument.data)}]" if argument.data else ""
     if argument.is_value:
-        return contents
+        pointees = argument.pointees if context.compares_pointees else ()
+        return contents + "".join(f" -> [{format_bytes(pointee.data)}]" for pointee in pointees)
     stream = STREAM_NAMES[STREAMS.index(argument.address)] if argument.address in STREAMS else None
     pointer = {0: "NULL", ELSEWHERE: "&"}.get(argument.address, stream or hex(argument.address))
     return f"{pointer}{contents}"

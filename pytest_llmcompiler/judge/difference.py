@@ -38,3 +38,6 @@ class ComparisonContext:
     """The types of global variables, as far as they are known."""
     compares_errno: bool = False
     """Whether the function reads or sets the C library's error number."""
+    compares_pointees: bool = False
+    """Whether what a struct that is passed by value leads to on the stack is compared: no member points to the end of
+    an object there."""

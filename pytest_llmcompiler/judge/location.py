@@ -43,10 +43,12 @@ class HeapObject:
 
 @dataclass(frozen=True)
 class CallArgument:
-    """What a pointer argument of an external call points to. Both numbers count from 0."""
+    """What a pointer argument of an external call points to. All numbers count from 0."""
 
     call: int
     argument: int
+    pointee: int | None = None
+    """Of a struct that is passed by value: the number of what it leads to, as in `PointerArgument.pointees`."""
 
 
 MemoryRegion = InputObject | GlobalVariable | HeapObject | CallArgument

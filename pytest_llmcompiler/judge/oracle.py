@@ -353,7 +353,12 @@ class Oracle:
     def _context(self, layout: Layout) -> ComparisonContext:
         reference = self._under_test.reference
         return ComparisonContext(
-            self._under_test.signature, layout, reference.golden.globals, reference.variables, self._uses_errno
+            self._under_test.signature,
+            layout,
+            reference.golden.globals,
+            reference.variables,
+            self._uses_errno,
+            compares_pointees=not reference.keeps_inner_pointers,
         )
 
 

@@ -194,6 +194,37 @@ def _is_start_of_object(value: llvm.ValueRef) -> bool:
     return str(value.type) != "ptr" or bool(member or variable)
 
 
+def keeps_inner_pointers(text: str) -> bool:
+    """Whether code without optimisation may store, pass or return a pointer to the middle or the end of an object.
+
+    A pointer that is not computed, or is that of a first element or of a member, leads to a whole object.
+    """
+    inner: set[str] = set()
+    for line in text.splitlines():
+        if line.startswith("define "):
+            inner.clear()  # names are local to a function
+        result, _, instruction = line.strip().rpartition(" = ") if line.startswith("  %") else ("", "", line.strip())
+        mentioned = not inner.isdisjoint(_LOCAL_NAME.findall(instruction))
+        if instruction.startswith(("getelementptr ", "inttoptr ")):
+            if mentioned or not _FIRST_OR_MEMBER.search(instruction):
+                inner.add(result)
+        elif mentioned and not _is_mere_access(instruction, inner):
+            return True
+    return False
+
+
+_LOCAL_NAME = re.compile(r'%(?:[-\w$.]+|"[^"]*")')
+_FIRST_OR_MEMBER = re.compile(r"^getelementptr (?:.*, i64 0, i64 0|(?:\w+ )*(?:%|\{|<\{).*, i32 0, i32 \d+)(?:, !.*)?$")
+
+
+def _is_mere_access(instruction: str, pointers: set[str]) -> bool:
+    """Whether an instruction does no more with pointers than read, write or compare."""
+    if instruction.startswith("store "):
+        value = instruction.split(", ptr ")[0]
+        return pointers.isdisjoint(_LOCAL_NAME.findall(value))
+    return bool(re.match(r"load |icmp |ptrtoint |call void @llvm\.mem(?:cpy|move|set)\.", instruction))
+
+
 def global_names(text: str) -> list[str]:
     """The global names in a text of IR, in order, with repetitions."""
     return [quoted or plain for quoted, plain in re.findall(r'@(?:"((?:[^"\\]|\\.)*)"|([-\w$.]+))', text)]

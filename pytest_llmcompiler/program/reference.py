@@ -23,6 +23,7 @@ from pytest_llmcompiler.program.ir_perturbation import perturb
 from pytest_llmcompiler.program.ir_queries import (
     defined_functions,
     end_pointer_receivers,
+    keeps_inner_pointers,
     only_loaded_variables,
     resultless_functions,
 )
@@ -167,6 +168,11 @@ class Reference(CompiledProgram):
         types = self.function_declarations(self.golden.stubs)
         receivers = end_pointer_receivers(self.program_module) if types else frozenset()
         return {name: replace(type, ends=name in receivers) for name, type in types.items()}
+
+    @functools.cached_property
+    def keeps_inner_pointers(self) -> bool:
+        """Whether code of the program may keep a pointer to the middle or the end of a local variable."""
+        return keeps_inner_pointers(self.program_ir)
 
     @functools.cached_property
     def _inline_helpers(self) -> frozenset[str]:

@@ -325,6 +325,25 @@ def test_functions_that_may_get_an_end_pointer(compiled: Compile) -> None:
     assert {name for name, type in externals.items() if type.ends} == {"range", "globals"}
 
 
+@pytest.mark.parametrize(
+    ("body", "keeps"),
+    [
+        ("struct point *end = p + 3;", True),
+        ("int *at = &v[2];", True),
+        ("int *at = v; at++;", True),
+        ("out(&p[1].y);", True),
+        ("int *at = x ? v + 6 : 0;", True),
+        ("int *at = (int *)((__UINTPTR_TYPE__)v + 24);", True),
+        ("int *at = v, *member = &p->y; out(at); v[x & 3] = p[1].y; out(member);", False),
+        ("__builtin_memcpy(v + 2, p, 8); x = &v[1] == &p[1].x;", False),
+    ],
+)
+def test_pointers_into_objects_that_are_kept(compiled: Compile, body: str, *, keeps: bool) -> None:
+    source = "struct point { int x, y; }; void out(int *);\n"
+    source += f"int f(int x) {{ struct point p[3] = {{0}}; int v[6] = {{0}}; {body} return x + v[0] + p[0].x; }}\n"
+    assert compiled(source).keeps_inner_pointers == keeps
+
+
 def test_generated_results_of_external_calls() -> None:
     assert generate_value(Int(1, False, "_Bool", boolean=True), 7) == b"\1"
     assert generate_value(Int(4, False, "enum e", enumerators=(("A", 5),)), 7) == b"\5\0\0\0"
@@ -589,6 +608,66 @@ PLACED_LATE = PLACED.replace("movl %esi, 12(%rsp)", "movl %esi, 8(%rsp)\n movl $
 def test_structs_of_pointers_by_value(judged: Judged, text: str, kind: str) -> None:
     verdict = judged(STRUCTS, text.partition(":")[0], text)
     assert verdict.kind == kind, str(verdict)
+
+
+SPANS = """
+struct span { int *begin, *end; };
+struct last { int *end; long count; };
+void use(struct span), use_last(struct last);
+int sum(int a, int b) { int v[6] = {a, b, a ^ b, 7, 8, 9}; struct span s = {v, v + 6}; use(s); return v[0] ^ v[3]; }
+int late(int a, int b) { int v[6] = {a, b, a ^ b, 7, 8, 9}; struct last s = {v + 6, 6}; use_last(s); return v[0]; }
+"""
+OBJECTS = """
+struct padded { char kind; int value; };
+struct view { struct padded *at; long count; };
+struct outer { struct view inner; int *own; };
+struct buffer { char *data; long size; };
+struct out { int *result; long tag; };
+void show(struct view), nest(struct outer), fill(struct buffer), fetch(struct out);
+int viewed(int a) { struct padded t; t.kind = a; t.value = a + 1; struct view s = {&t, 1}; show(s); return a; }
+int nested(int a)
+{
+    struct padded t = {1, a};
+    int own = a ^ 5;
+    struct outer s = {{&t, 1}, &own};
+    nest(s);
+    return a;
+}
+int filled(int a) { char data[16]; struct buffer s = {data, 16}; fill(s); return a; }
+int named(int a) { char data[2]; data[0] = a | 64; struct buffer s = {data, 1}; fill(s); return a; }
+int fetched(int a) { int x; struct out o = {&x, a}; fetch(o); return a; }
+int ended(int a) { struct out o = {0, a}; { int x = a; o.result = &x; } fetch(o); return a; }
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "function", "wrong"),
+    [
+        (SPANS, "sum", None),
+        (SPANS, "late", None),
+        (OBJECTS, "viewed", ("t.value = a + 1;", "t.value = a + 2;")),
+        (OBJECTS, "nested", ("own = a ^ 5", "own = a ^ 6")),
+        (OBJECTS, "filled", None),
+        (OBJECTS, "named", ("a | 64", "a | 65")),
+        (OBJECTS, "fetched", None),
+        (OBJECTS, "ended", None),
+    ],
+)
+def test_what_structs_by_value_lead_to_on_the_stack(
+    judged: Judged, compiled: Compile, source: str, function: str, wrong: tuple[str, str] | None
+) -> None:
+    """Compared is what certainly is an object with a value: not what follows an array, nor what nobody has set."""
+    reference = compiled(source)
+    assert reference.keeps_inner_pointers == (source is SPANS)
+    for level in ("O0", "O1", "O2"):
+        verdict = judged(source, function, reference.texts.assembly(function, level))
+        assert verdict.kind == "pass", f"{level}: {verdict}"
+    if wrong:
+        text = compiled(source.replace(*wrong)).texts.assembly(function, "O1")
+        verdict = judged(source, function, text)
+        assert verdict.kind == "mismatch"
+        assert verdict.message.startswith("external call 1"), "what the function returns is right"
+        assert verdict.message.count(" -> [") == 2, "the message shows what differs"
 
 
 @pytest.mark.parametrize(
