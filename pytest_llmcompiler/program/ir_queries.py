@@ -195,20 +195,23 @@ def _is_start_of_object(value: llvm.ValueRef) -> bool:
 
 
 def keeps_inner_pointers(text: str) -> bool:
-    """Whether code without optimisation may store, pass or return a pointer to the middle or the end of an object.
+    """Whether code may store, pass, choose or return a pointer to the middle or the end of an object.
 
     A pointer that is not computed, or is that of a first element or of a member, leads to a whole object.
     """
+    return any(map(_keeps_inner_pointers, re.split(r"^define ", text, flags=re.M)[1:]))
+
+
+def _keeps_inner_pointers(function: str) -> bool:
     inner: set[str] = set()
-    for line in text.splitlines():
-        if line.startswith("define "):
-            inner.clear()  # names are local to a function
-        result, _, instruction = line.strip().rpartition(" = ") if line.startswith("  %") else ("", "", line.strip())
-        mentioned = not inner.isdisjoint(_LOCAL_NAME.findall(instruction))
+    lines = [line.strip() for line in function.splitlines()]
+    for line in (*lines, *lines):  # a phi may name a pointer that is computed further down
+        result, _, instruction = line.partition(" = ") if line.startswith("%") else ("", "", line)
+        is_mentioned = not inner.isdisjoint(_LOCAL_NAME.findall(instruction))
         if instruction.startswith(("getelementptr ", "inttoptr ")):
-            if mentioned or not _FIRST_OR_MEMBER.search(instruction):
+            if is_mentioned or not _FIRST_OR_MEMBER.search(instruction):
                 inner.add(result)
-        elif mentioned and not _is_mere_access(instruction, inner):
+        elif is_mentioned and not _is_mere_access(instruction, inner):
             return True
     return False
 

@@ -8,6 +8,7 @@ from faces import CaseOf, Compile, Judged
 from pytest_llmcompiler.emulator.generated_values import generate_value
 from pytest_llmcompiler.emulator.machine import Machine
 from pytest_llmcompiler.judge.client import JudgeClient
+from pytest_llmcompiler.program.ir_queries import keeps_inner_pointers
 from pytest_llmcompiler.program.varargs import format_types
 from pytest_llmcompiler.targets import get_target
 from pytest_llmcompiler.values.c_types import Array, Float, Int, Pointer
@@ -342,6 +343,15 @@ def test_pointers_into_objects_that_are_kept(compiled: Compile, body: str, *, ke
     source = "struct point { int x, y; }; void out(int *);\n"
     source += f"int f(int x) {{ struct point p[3] = {{0}}; int v[6] = {{0}}; {body} return x + v[0] + p[0].x; }}\n"
     assert compiled(source).keeps_inner_pointers == keeps
+
+
+def test_pointers_that_are_computed_further_down() -> None:
+    lines = ("loop:", "%p = phi ptr [ %v, %entry ], [ %next, %loop ]", "call void @out(ptr %p)")
+    text = "\n  ".join(
+        ("define void @f(ptr %v) {", *lines, "%next = getelementptr i32, ptr %p, i64 {}", "br label %loop", "}")
+    )
+    assert keeps_inner_pointers(text.format(1))
+    assert not keeps_inner_pointers(text.replace("i32, ptr %p, i64 {}", "[4 x i32], ptr %p, i64 0, i64 0"))
 
 
 def test_generated_results_of_external_calls() -> None:
