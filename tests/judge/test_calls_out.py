@@ -346,12 +346,18 @@ def test_pointers_into_objects_that_are_kept(compiled: Compile, body: str, *, ke
 
 
 def test_pointers_that_are_computed_further_down() -> None:
-    lines = ("loop:", "%p = phi ptr [ %v, %entry ], [ %next, %loop ]", "call void @out(ptr %p)")
-    text = "\n  ".join(
-        ("define void @f(ptr %v) {", *lines, "%next = getelementptr i32, ptr %p, i64 {}", "br label %loop", "}")
-    )
-    assert keeps_inner_pointers(text.format(1))
-    assert not keeps_inner_pointers(text.replace("i32, ptr %p, i64 {}", "[4 x i32], ptr %p, i64 0, i64 0"))
+    text = """define void @f(ptr %v) {
+entry:
+  br label %loop
+loop:
+  %p = phi ptr [ %v, %entry ], [ %next, %loop ]
+  call void @out(ptr %p)
+  %next = getelementptr i32, ptr %p, i64 1
+  br label %loop
+}
+"""
+    assert keeps_inner_pointers(text)
+    assert not keeps_inner_pointers(text.replace("i32, ptr %p, i64 1", "[4 x i32], ptr %p, i64 0, i64 0"))
 
 
 def test_generated_results_of_external_calls() -> None:
