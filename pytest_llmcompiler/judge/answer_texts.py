@@ -9,10 +9,11 @@ program accepts: as decimal digits, as characters where they are some, and as th
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 from bisect import bisect_right
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -23,6 +24,10 @@ from pytest_llmcompiler.targets.processor import Processor
 
 _MAX_FUNCTION_BYTES, _MAX_CODE_BYTES = 4_096, 65_536
 """Code of one function, and of all, that is looked at. Decoding takes about a microsecond an instruction."""
+_LEAST_FUNCTION_BYTES = 16
+"""What a shorter function counts as: to call the decoder takes as long as some instructions."""
+_MAX_DATA_BYTES = 262_144
+"""Data that words are looked for in: up to 87,000 words, which take a few hundredths of a second."""
 _MAX_NUMBERS, _MAX_WORDS = 48, 24
 """Numbers with their neighbours, and words, of one answer."""
 _MAX_WORD_BYTES = 64
@@ -31,7 +36,7 @@ _MAX_BASES, _MAX_TEXT_BYTES = 4, 2_000
 _MAX_PLACES = 3
 """Tokens of a text that are replaced one by one: the first ones. They choose what a program does."""
 _NUMBER, _TOKEN = re.compile(rb"(?<![\w.])[-+]?\d+(?![\w.])"), re.compile(rb"[^\s,;=:]+")
-_STRING = re.compile(rb"[\x21-\x7e]{2,64}(?=\0)")
+_WORD = re.compile(rb"[\x21-\x7e]{2,}")
 _CHARACTERS = range(0x21, 0x7F)
 
 
@@ -50,36 +55,57 @@ class OwnTokens:
         return bool(self.numbers or self.words)
 
 
-def find_own_tokens(code: AssembledCode, golden: ProgramImage, functions: Collection[str]) -> OwnTokens:
-    """The tokens of a candidate. `functions` are those of the program whose constants are known."""
-    processor = golden.target.processor
-    known = {
-        number
-        for name in functions
-        if name in golden.symbols
-        for number in list_constants(golden.read_initial(golden.symbols[name]), golden.symbols[name].address, processor)
-    }
-    # Numbers of the machine's own: sizes, alignments, widths of shifts.
-    known |= {1 << shift for shift in range(7)} | {0, -1, 0xFFFFFFFF, (1 << 64) - 1}
-    found = dict.fromkeys(number for number in _list_numbers(code, processor) if number not in known)
-    near = dict.fromkeys(one for number in map(_as_signed, found) for one in (number, number - 1, number + 1))
-    return OwnTokens(tuple(near)[:_MAX_NUMBERS], tuple(_list_words(code, golden, list(found)))[:_MAX_WORDS])
+class TokenFinder:
+    """Finds the tokens of the candidates for a program. `functions` are those whose constants the reference has.
+
+    What the reference has is found once. Of a candidate, which may be hostile, a bounded number of bytes is looked at:
+    this runs in the judge's own process, which has no limit.
+    """
+
+    def __init__(self, golden: ProgramImage, functions: Collection[str]) -> None:
+        self._golden, self._functions = golden, functions
+
+    def find(self, code: AssembledCode) -> OwnTokens:
+        """The tokens of a candidate."""
+        numbers = _list_numbers(code, self._golden.target.processor)
+        found = dict.fromkeys(number for number in numbers if number not in self._known_numbers)
+        near = dict.fromkeys(one for number in map(_as_signed, found) for one in (number, number - 1, number + 1))
+        words = itertools.chain(_list_words(code), _list_compared(found))
+        own = _take_new(words, self._known_words, _MAX_WORDS)
+        return OwnTokens(tuple(near)[:_MAX_NUMBERS], own)
+
+    @functools.cached_property
+    def _known_numbers(self) -> frozenset[int]:
+        """The reference's own, and those that any machine code has: sizes, alignments, widths of shifts."""
+        golden = self._golden
+        symbols = [golden.symbols[name] for name in self._functions if name in golden.symbols]
+        processor = golden.target.processor
+        listed = (list_constants(golden.read_initial(one), one.address, processor) for one in symbols)
+        sizes = {1 << shift for shift in range(7)} | {0, -1, 0xFFFFFFFF, (1 << 64) - 1}
+        return frozenset(itertools.chain(sizes, *listed))
+
+    @functools.cached_property
+    def _known_words(self) -> frozenset[bytes]:
+        """All words of the reference. Those of one character are none: every program has bytes like these."""
+        return frozenset(word for segment in self._golden.segments for word in _find_words(segment.data))
 
 
 def _list_numbers(code: AssembledCode, processor: Processor) -> Iterator[int]:
-    """The constants of all functions of a candidate."""
+    """The constants of the functions of a candidate: of each up to its next label, until so many bytes are read."""
     starts = sorted({at for name, at in code.symbols.items() if not name.startswith(".L")})
     left = _MAX_CODE_BYTES
     for segment in code.segments:
         if not segment.is_executable:
             continue
-        end = segment.address + len(segment.data)
-        for start in dict.fromkeys([segment.address, *starts]):
-            if segment.address <= start < end and left > 0:
-                index = bisect_right(starts, start)
-                size = min((starts[index] if index < len(starts) else end) - start, end - start, _MAX_FUNCTION_BYTES)
-                left -= size
-                yield from list_constants(segment.data[start - segment.address :][:size], start, processor)
+        start, end = segment.address, segment.address + len(segment.data)
+        index = bisect_right(starts, start)
+        while start < end and left > 0:
+            after = min(starts[index], end) if index < len(starts) else end
+            size = min(after - start, _MAX_FUNCTION_BYTES)
+            left -= max(size, _LEAST_FUNCTION_BYTES)
+            offset = start - segment.address
+            yield from list_constants(segment.data[offset : offset + size], start, processor)
+            start, index = after, index + 1
 
 
 def _as_signed(number: int) -> int:
@@ -89,17 +115,39 @@ def _as_signed(number: int) -> int:
     return number - (1 << 32) if 1 << 31 <= number < 1 << 32 else number
 
 
-def _list_words(code: AssembledCode, golden: ProgramImage, numbers: Sequence[int]) -> Iterator[bytes]:
-    """The words in a candidate's data, and those that compilers compare as numbers."""
-    data = b"\0".join(segment.data for segment in golden.segments)
-    words = [word for segment in code.segments for word in _STRING.findall(segment.data) if not segment.is_executable]
+def _list_words(code: AssembledCode) -> Iterator[bytes]:
+    """The words at the start of a candidate's data."""
+    left = _MAX_DATA_BYTES
+    for segment in code.segments:
+        if not segment.is_executable and left > 0:
+            yield from _find_words(segment.data[:left])
+            left -= len(segment.data)
+
+
+def _find_words(data: bytes) -> Iterator[bytes]:
+    """The words of some data: characters before a zero, of long ones the last. Each byte is looked at once."""
+    for match in _WORD.finditer(data):
+        if data[match.end() : match.end() + 1] == b"\0":
+            yield data[max(match.start(), match.end() - _MAX_WORD_BYTES) : match.end()]
+
+
+def _list_compared(numbers: Iterable[int]) -> Iterator[bytes]:
+    """The words that compilers compare as numbers."""
     for number in numbers:
         text = number.to_bytes(8, "little", signed=number < 0).rstrip(b"\0") if -(1 << 63) <= number < 1 << 64 else b""
         if text and all(byte in _CHARACTERS for byte in text):
-            words.append(text)
-    for word in dict.fromkeys(words):
-        if len(word) == 1 or word + b"\0" not in data:
-            yield word[:_MAX_WORD_BYTES]
+            yield text
+
+
+def _take_new(words: Iterable[bytes], known: Set[bytes], most: int) -> tuple[bytes, ...]:
+    """The first words that are not known, each once."""
+    new: dict[bytes, None] = {}
+    for word in words:
+        if word not in known:
+            new[word] = None
+        if len(new) >= most:
+            break
+    return tuple(new)
 
 
 def choose_bases(texts: Sequence[bytes]) -> list[bytes]:

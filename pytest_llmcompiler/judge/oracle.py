@@ -178,15 +178,15 @@ class Oracle:
         replay = write_calls(machines.golden, records, context, run, ruling.dont_care) if records else b""
         return SuiteEntry(context, call, run, ruling.dont_care, limit, look, ruling.bug, replay)
 
-    def preview(self, input: Input) -> SuiteEntry:
+    def preview(self, input: Input, steps: int = MAX_STEPS) -> SuiteEntry:
         """The entry that `accept` may give for an input, with every byte compared. It takes a third of the time, since
-        only the probe and one build run.
+        only the probe, for at most so many steps, and one build run.
 
         Raises UndefinedInputError as far as these two show that the function is not defined on the input.
         """
-        self._probe(input, MAX_STEPS)
+        self._probe(input, steps)
         layout, call = self.lay_out(input)
-        run = self._run_golden(layout, call, max(_MAX_INSTRUCTIONS, _INSTRUCTIONS_PER_STEP * MAX_STEPS))
+        run = self._run_golden(layout, call, _INSTRUCTIONS_PER_STEP * steps)
         _require_defined(run, layout)
         return SuiteEntry(self._context(layout), call, run, DontCareBytes(), _hang_limit(run, layout), ProbeResult())
 

@@ -109,12 +109,12 @@ class ProgramOracle:
         self._budget.charge((run.executed_bytes // _BYTES_PER_STEP) + (2 + len(machines.others)) * host)
         return ProgramEntry(program, run, limit, look)
 
-    def preview(self, program: ProgramInput) -> ProgramEntry:
+    def preview(self, program: ProgramInput, limit: int) -> ProgramEntry:
         """The entry that `accept` may give for an input. It takes a fifth of the time, since only one build runs.
 
-        Raises UndefinedInputError where this build does not come to its end.
+        Raises UndefinedInputError where this build does not come to its end in `limit` instructions.
         """
-        run = self._machines.golden.run_process(program, _MAX_INSTRUCTIONS)
+        run = self._machines.golden.run_process(program, limit)
         _require_end(run)
         return ProgramEntry(program, run, _HANG_LIMIT.instructions(run.executed_bytes))
 

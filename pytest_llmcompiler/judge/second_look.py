@@ -12,18 +12,18 @@ earlier answers to the same question can be given with a candidate (`judge/taugh
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import itertools
+import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
-from pytest_llmcompiler.corpus.probing import UndefinedInputError
+from pytest_llmcompiler.corpus.probing import MAX_STEPS, UndefinedInputError
 from pytest_llmcompiler.emulator.engine_look import MAX_CHANGES, Lead, LookRequest
 from pytest_llmcompiler.emulator.engine_server import EngineResult
-from pytest_llmcompiler.judge.answer_texts import choose_bases, find_own_tokens, vary_texts
+from pytest_llmcompiler.judge.answer_texts import TokenFinder, choose_bases, vary_texts
 from pytest_llmcompiler.judge.code_constants import find_constants, list_constants
 from pytest_llmcompiler.judge.engine_fuzzing import change_input
 from pytest_llmcompiler.judge.failure import evidence_line
@@ -43,7 +43,11 @@ _KEPT_PASSES = 1024
 
 _TEXT_TRIES, _TEXT_INSTRUCTIONS = 48, 8 << 20
 """With effort 1, how many texts for standard input are tried, and how many instructions a candidate may execute on
-them."""
+them. A text that is dropped counts as its share of these. One that would take a quarter of them is dropped, so that
+few texts hide no others."""
+_TEXT_STEPS = 5_000
+"""With effort 1, the steps of the probe after which a text is dropped. A step executes some 15 bytes of code or more,
+and a candidate may execute 32 instructions for each, so it would take more than a quarter of `_TEXT_INSTRUCTIONS`."""
 
 
 InputSource = Literal["look", "taught", "proof"]
@@ -127,8 +131,7 @@ class SecondLook:
         """Inputs in which standard input has the candidate's own numbers and words in it, with what the oracle expects
         at first sight. Those on which the candidate differs are for `accept_inputs`."""
         bases = self._text_bases if self.is_on else {}
-        golden = self._suite.under_test.reference.golden
-        tokens = find_own_tokens(candidate, golden, [self._suite.under_test.function]) if bases else None
+        tokens = self._token_finder.find(candidate) if bases else None
         if not tokens:
             return {}
         self._suite.oracle.open()
@@ -136,12 +139,22 @@ class SecondLook:
         left = round(self._effort * _TEXT_INSTRUCTIONS)
         for base, text in itertools.islice(vary_texts(list(bases), tokens), round(self._effort * _TEXT_TRIES)):
             input = set_standard_input(bases[base], text)
-            with contextlib.suppress(UndefinedInputError):
-                entry = self._suite.oracle.preview(input)
-                left -= entry.limit
-                if left >= 0:
-                    entries[input] = entry
+            entry = self._preview_text(input)
+            left -= entry.limit if entry else _TEXT_INSTRUCTIONS // _TEXT_TRIES
+            if left < 0:
+                break
+            if entry:
+                entries[input] = entry
         return entries
+
+    def _preview_text(self, input: Input) -> SuiteEntry | None:
+        """The entry of an input at first sight; None where the function is not defined, or takes too much of all."""
+        steps = min(math.ceil(self._effort * _TEXT_STEPS), MAX_STEPS)
+        try:
+            entry = self._suite.oracle.preview(input, steps)
+        except UndefinedInputError:
+            return None
+        return entry if entry.limit <= self._effort * _TEXT_INSTRUCTIONS / 4 else None
 
     def accept_inputs(self, inputs: Sequence[Input]) -> Iterator[LookedInput]:
         """Inputs on which a candidate seems to differ, as far as the function is defined on them."""
@@ -162,6 +175,11 @@ class SecondLook:
         inputs = ((find_standard_input(input), input) for input in self._suite.corpus.entries)
         texts = {text: input for text, input in inputs if text}
         return {text: texts[text] for text in choose_bases(list(texts))}
+
+    @functools.cached_property
+    def _token_finder(self) -> TokenFinder:
+        under_test = self._suite.under_test
+        return TokenFinder(under_test.reference.golden, [under_test.function])
 
     def note_pass(self, candidate: AssembledCode, lead: Lead | None) -> None:
         """A candidate has passed the input of a lead, so other texts with the same code need not run on it."""

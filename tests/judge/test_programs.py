@@ -14,12 +14,14 @@ from pytest_llmcompiler import check, check_file
 from pytest_llmcompiler.errors import CaseError
 from pytest_llmcompiler.judge.api import open_case
 from pytest_llmcompiler.judge.program_harness import ProgramHarness
+from pytest_llmcompiler.judge.program_oracle import ProgramEntry
 from pytest_llmcompiler.judge.settings import JudgeSettings
 from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.program.case import read_case
 from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.targets import get_target
+from pytest_llmcompiler.values.program_input import ProgramInput
 
 PROGRAMS = Path(__file__).parents[2] / "benchmarks" / "programs"
 NAMES = sorted(path.stem for path in PROGRAMS.glob("*.c"))
@@ -496,3 +498,42 @@ def test_a_programs_inputs_have_the_answers_own_tokens(tmp_path: Path) -> None:
     for what, (old, new) in wrong.items():
         verdict = harness.judge(compile_text(tmp_path, OWN_TOKENS.replace(old, new)), explain=False)
         assert verdict.kind == "mismatch" and "look" in str(verdict), (what, str(verdict))
+
+
+COUNTED_LOOP = """
+#include <stdio.h>
+int main(void)
+{
+    int n;
+    unsigned s = 0;
+    if (scanf("%d", &n) != 1)
+        return 1;
+    for (int i = 0; i < n; i++)
+        s += (unsigned)i % 100u * 7u + (unsigned)(i / 1000);
+    printf("%u\\n", s);
+    return 0;
+}
+"""
+
+
+def test_numbers_on_which_a_program_runs_long_cost_their_share_and_hide_no_others(tmp_path: Path) -> None:
+    path = tmp_path / "case.c"
+    path.write_text("// LLMC: program\n" + COUNTED_LOOP)
+    harness = ProgramHarness(Reference(read_case(path), Toolchain()), JudgeSettings(examples=10))
+    oracle, spent, dropped = harness.suite.oracle, 0, 0
+    preview = oracle.preview
+
+    def count(program: ProgramInput, limit: int) -> ProgramEntry:
+        nonlocal spent, dropped
+        spent, dropped = spent + limit, dropped + 1
+        entry = preview(program, limit)
+        spent, dropped = spent + entry.expected.executed_bytes - limit, dropped - 1
+        return entry
+
+    oracle.preview = count  # type: ignore[method-assign]
+    long = "".join(f"if (n == {number}) s ^= {number}u; " for number in (2_000_000_011, 1_900_000_027, 1_800_000_049))
+    wrong = COUNTED_LOOP.replace("printf", f"{long} if (n == 1234) s++; printf")
+    assert harness.judge(compile_text(tmp_path, wrong), explain=False).kind == "mismatch"
+    assert dropped >= 9 and spent <= 48_000_000
+    wrong = COUNTED_LOOP.replace('"%u', '"0%u')  # the same numbers, and nothing in it is rounded
+    assert harness.judge(compile_text(tmp_path, wrong), explain=False).kind == "mismatch"

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from faces import Compile
 
+from pytest_llmcompiler.corpus.probing import MAX_STEPS
+from pytest_llmcompiler.judge import answer_texts
+from pytest_llmcompiler.judge.answer_texts import TokenFinder
 from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
-from pytest_llmcompiler.values.input import find_standard_input, list_objects, set_standard_input
+from pytest_llmcompiler.judge.oracle import SuiteEntry
+from pytest_llmcompiler.targets.code import AssembledCode, CodeSegment
+from pytest_llmcompiler.targets.processor import Processor
+from pytest_llmcompiler.values.input import Input, find_standard_input, list_objects, set_standard_input
 
 SOURCE = """
 #include <stdio.h>
@@ -165,3 +172,81 @@ def test_the_answers_own_tokens_are_read(compiled: Compile, function: str) -> No
     verdict = harness.judge(text, explain=False)
     assert verdict.kind == "mismatch" and "look" in str(verdict), str(verdict)
     assert harness.judge(reference.texts.assembly(function, "O1")).passed
+
+
+class CountedAddress(int):
+    """An address that counts how often it is compared."""
+
+    comparisons = 0
+
+    def __lt__(self, other: int) -> bool:
+        CountedAddress.comparisons += 1
+        return int(self) < int(other)
+
+    def __gt__(self, other: int) -> bool:
+        CountedAddress.comparisons += 1
+        return int(self) > int(other)
+
+    def __le__(self, other: int) -> bool:
+        return not self > other
+
+    def __ge__(self, other: int) -> bool:
+        return not self < other
+
+
+def test_of_a_large_answer_a_bounded_part_is_read_for_tokens(
+    compiled: Compile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    golden = compiled(SOURCE).golden
+    read: list[int] = []
+    find_words, list_constants = answer_texts._find_words, answer_texts.list_constants
+
+    def count_words(data: bytes) -> Iterator[bytes]:
+        read.append(len(data))
+        return find_words(data)
+
+    def count_constants(data: bytes, address: int, processor: Processor) -> list[int]:
+        read.append(len(data))
+        return list_constants(data, address, processor)
+
+    monkeypatch.setattr(answer_texts, "_find_words", count_words)
+    monkeypatch.setattr(answer_texts, "list_constants", count_constants)
+    finder = TokenFinder(golden, ["sum_numbers"])
+    words = b"".join(b"word%d\0" % number for number in range(40_000))
+    code = AssembledCode("llvm", (CodeSegment("d", 0x1000, words, False, False),), {}, {}, {}, frozenset(), None)
+    assert finder.find(code).words == tuple(b"word%d" % number for number in range(24))
+    assert sum(read) >= sum(len(segment.data) for segment in golden.segments)
+
+    read.clear()  # what the reference has is not read again, and known or endless words are read up to a limit
+    for data in (b"scanf\0", b"NaN"):
+        large = dataclasses.replace(code.segments[0], data=(data + b"\0")[: len(data)] * (1 << 20))
+        assert len(finder.find(dataclasses.replace(code, segments=(large, large))).words) <= 1
+    assert sum(read) == 2 * 262_144
+
+    read.clear()
+    sections = [CodeSegment("t", at << 12, b"\x90" * 64, False, True) for at in range(1, 601)]
+    labels = {f"l{one.address + at}": CountedAddress(one.address + at) for one in sections for at in range(20)}
+    finder.find(dataclasses.replace(code, segments=tuple(sections), symbols=labels))
+    assert 1_000 < len(read) <= 4_096 and sum(read) <= 65_536
+    assert CountedAddress.comparisons < 20 * len(labels)
+
+
+def test_texts_on_which_a_function_runs_long_hide_no_others(compiled: Compile) -> None:
+    source = "#include <stdio.h>\n" + (
+        'unsigned loop(void) { int n; unsigned s = 0; if (scanf("%d", &n) != 1) return 1;'
+        " for (int i = 0; i < n; i++) s = s * 3u + (unsigned)i % 100u; return s; }"
+    )
+    long = "".join(f"if (n == {number}) s ^= {number}u; " for number in (2_000_000_011, 1_900_000_027))
+    harness = Harness(compiled(source), "loop", JudgeSettings(examples=20))
+    oracle, steps_of_all = harness._suite.oracle, 0
+    preview = oracle.preview
+
+    def count(input: Input, steps: int = MAX_STEPS) -> SuiteEntry:
+        nonlocal steps_of_all
+        steps_of_all += steps
+        return preview(input, steps)
+
+    oracle.preview = count  # type: ignore[method-assign]
+    text = compiled(source.replace("return s;", f"{long} if (n == 277) s++; return s;")).texts.assembly("loop", "O2")
+    assert harness.judge(text, explain=False).kind == "mismatch"
+    assert 0 < steps_of_all <= 48 * 5_000
