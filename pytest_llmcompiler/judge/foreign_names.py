@@ -15,7 +15,8 @@ def find_foreign_name(names: Iterable[str]) -> str | None:
     """The first name that is not ASCII, in plain letters. IR writes each byte of such letters as two digits: `\\C3\\A9`
     is é."""
     for name in names:
-        decoded = _ESCAPED.sub(lambda byte: bytes.fromhex(byte[1].decode()), name.encode()).decode("utf-8", "replace")
+        data = _ESCAPED.sub(lambda byte: bytes.fromhex(byte[1].decode()), name.encode("utf-8", "surrogatepass"))
+        decoded = data.decode("utf-8", "replace")
         if not decoded.isascii():
             return decoded
     return None

@@ -24,6 +24,8 @@ _MARGIN = 4.0
 _SMALL_ERROR = 1e-3
 """Up to this relative distance from a number on which all builds agree, rounding may still explain it: they may agree
 by chance."""
+_SMALL_NUMBER = 1e-3
+"""Numbers nearer to 0 have the error of this one: a difference may cancel all digits."""
 
 
 class ShownText(NamedTuple):
@@ -53,7 +55,7 @@ def compare_rounded(observed: ShownText, builds: Sequence[ShownText]) -> Roundin
         margin = _MARGIN * (high - low)
         if low - margin <= number <= high + margin:
             continue
-        if is_sure and low == high and abs(number - low) > _SMALL_ERROR * abs(low):
+        if is_sure and low == high and abs(number - low) > _SMALL_ERROR * max(abs(low), _SMALL_NUMBER):
             return "wrong"
         result = "unclear"
     return result

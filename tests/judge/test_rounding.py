@@ -34,6 +34,12 @@ def test_exit_codes_are_not_rounded() -> None:
     assert compare_rounded(ShownText("1.55", "exit(3)"), builds) == "wrong"
 
 
+def test_a_difference_that_cancels_all_digits_is_unclear() -> None:
+    builds = [ShownText("0 1.5"), ShownText("0 1.6")]
+    assert compare_rounded(ShownText("1.1e-16 1.5"), builds) == "unclear"
+    assert compare_rounded(ShownText("1 1.5"), builds) == "wrong"
+
+
 def test_where_rounding_decides_what_is_printed_nobody_can_say() -> None:
     builds = [ShownText("small"), ShownText("large")]
     assert compare_rounded(ShownText("large"), builds) == "allowed"
