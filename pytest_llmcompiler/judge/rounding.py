@@ -39,28 +39,40 @@ class ShownText(NamedTuple):
 class _Shape(NamedTuple):
     mask: tuple[str, ...]
     """The text around the numbers."""
-    numbers: tuple[float, ...]
+    numbers: tuple[str, ...]
 
 
 def compare_rounded(observed: ShownText, builds: Sequence[ShownText]) -> Rounding:
-    """Whether a text is one that the reference may show, of which builds with different choices show others."""
+    """Whether a text is one that the reference may show, of which builds with different choices show others.
+
+    Where all builds show the same, only a difference as small as an error of rounding is not wrong.
+    """
     shape, shapes = _find_shape(observed), [_find_shape(build) for build in builds]
     alike = [build.numbers for build in shapes if build.mask == shape.mask]
     is_sure = len({build.mask for build in shapes}) == 1
     if not alike:
         return "wrong" if is_sure else "unclear"
     result: Rounding = "allowed"
-    for number, *values in zip(shape.numbers, *alike, strict=True):
-        low, high = min(values), max(values)
-        margin = _MARGIN * (high - low)
-        if low - margin <= number <= high + margin:
-            continue
-        if is_sure and low == high and abs(number - low) > _SMALL_ERROR * max(abs(low), _SMALL_NUMBER):
+    for number, *others in zip(shape.numbers, *alike, strict=True):
+        rounding = _compare_number(number, others)
+        if rounding == "wrong" and is_sure:
             return "wrong"
-        result = "unclear"
+        if rounding != "allowed":
+            result = "unclear"
     return result
 
 
+def _compare_number(text: str, builds: Sequence[str]) -> Rounding:
+    if text in builds:
+        return "allowed"
+    number, values = float(text), [float(build) for build in builds]
+    low, high = min(values), max(values)
+    margin = _MARGIN * (high - low)
+    if low < high:
+        return "allowed" if low - margin <= number <= high + margin else "unclear"
+    is_near = number != low and abs(number - low) <= _SMALL_ERROR * max(abs(low), _SMALL_NUMBER)
+    return "unclear" if is_near else "wrong"
+
+
 def _find_shape(shown: ShownText) -> _Shape:
-    parts = _NUMBER.split(shown.text)
-    return _Shape((shown.fixed, *parts), tuple(map(float, _NUMBER.findall(shown.text))))
+    return _Shape((shown.fixed, *_NUMBER.split(shown.text)), tuple(_NUMBER.findall(shown.text)))
