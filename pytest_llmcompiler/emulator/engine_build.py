@@ -31,7 +31,7 @@ _FLAGS = (
 )
 _LIBRARY_FLAGS = ("-fPIC", "-shared")
 _SECONDS = 300
-"""Time limit of the compiler. It takes some 5 s of CPU time, and far longer on a machine that has much else to do."""
+"""Time limit of the compiler. It takes 5 to 7 s of CPU time, and far longer on a machine that has much else to do."""
 _MESSAGE_CHARACTERS = 1000
 """The end of the compiler's message that is passed on."""
 
