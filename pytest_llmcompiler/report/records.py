@@ -166,11 +166,15 @@ class RecordCompilerBug(TypedDict):
     observed: str
 
 
-class CodeCost(TypedDict):
+class _CodeSize(TypedDict):
+    bytes: int
+
+
+class CodeCost(_CodeSize, total=False):
     """What some code of a function costs."""
 
     instructions: int
-    bytes: int
+    """Missing for code that ran natively, where nothing counts them."""
 
 
 class RecordCost(CodeCost):
