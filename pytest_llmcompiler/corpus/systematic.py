@@ -27,6 +27,7 @@ from pytest_llmcompiler.corpus.grammar import find_phrases, nest
 from pytest_llmcompiler.corpus.input_numbers import set_number
 from pytest_llmcompiler.corpus.mutator import is_text, set_content
 from pytest_llmcompiler.corpus.seed_pool import Seed, branch_features
+from pytest_llmcompiler.corpus.turns import take_in_turn
 from pytest_llmcompiler.values.c_types import Float, Int, Pointer, Struct
 from pytest_llmcompiler.values.input import Alias, Input, Object, Value, replace_object
 
@@ -72,7 +73,8 @@ def generate_systematically(
     by_reach = _sort_by_reach(seeds)
     measured = [_try_lengths(seed) for seed in by_rounds if resize(seed, 1) is not None][:_MEASURED_SEEDS]
     paired = seeds[-_PAIRED_SEEDS:]
-    yield from _take_in_turn(
+    # A second look at expensive code does not get to the end. Lengths are given twice, and so have two turns.
+    yield from take_in_turn(
         *measured[:1] * 2,
         itertools.chain.from_iterable(map(_pair_objects, paired)),
         itertools.chain.from_iterable(_overlap(seed, restricted, _DISTANCES) for seed in paired),
@@ -91,19 +93,6 @@ def generate_systematically(
     )
     for further in measured[1:]:
         yield from further
-
-
-def _take_in_turn(*series: Iterator[Input]) -> Iterator[Input]:
-    """One of each series in turn: a second look at expensive code does not get to the end. A series that is given twice
-    has two turns."""
-    left = list(series)
-    while left:
-        for one in list(left):
-            input = next(one, None)
-            if input is not None:
-                yield input
-            elif one in left:
-                left.remove(one)
 
 
 def _try_lengths(seed: Seed) -> Iterator[Input]:

@@ -15,8 +15,8 @@ import re
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
-from typing import TypeVar
 
+from pytest_llmcompiler.corpus.turns import take_in_turn
 from pytest_llmcompiler.judge.code_constants import list_constants
 from pytest_llmcompiler.program.image import ProgramImage
 from pytest_llmcompiler.targets.code import AssembledCode
@@ -38,9 +38,6 @@ _MAX_PLACES = 3
 _NUMBER, _TOKEN = re.compile(rb"(?<![\w.])[-+]?\d+(?![\w.])"), re.compile(rb"[^\s,;=:]+")
 _WORD = re.compile(rb"[\x21-\x7e]{2,}")
 _CHARACTERS = range(0x21, 0x7F)
-
-
-Variation = TypeVar("Variation")
 
 
 @dataclass(frozen=True)
@@ -161,7 +158,7 @@ def choose_bases(texts: Sequence[bytes]) -> list[bytes]:
 
 def vary_texts(bases: Sequence[bytes], tokens: OwnTokens) -> Iterator[tuple[bytes, bytes]]:
     """Texts with the tokens in them, each with the base that it is made of, one of each base in turn."""
-    yield from interleave(*(zip(itertools.repeat(text), vary_text(text, tokens), strict=False) for text in bases))
+    yield from take_in_turn(*(zip(itertools.repeat(text), vary_text(text, tokens), strict=False) for text in bases))
 
 
 def vary_text(text: bytes, tokens: OwnTokens) -> Iterator[bytes]:
@@ -183,17 +180,6 @@ def vary_text(text: bytes, tokens: OwnTokens) -> Iterator[bytes]:
         for spans, one in chosen:
             if number < len(spans):
                 yield _replace(text, [spans[number]], [one])
-
-
-def interleave(*series: Iterator[Variation]) -> Iterator[Variation]:
-    """One of each series in turn, until all end."""
-    left = list(series)
-    while left:
-        for one in list(left):
-            try:
-                yield next(one)
-            except StopIteration:
-                left.remove(one)
 
 
 def _replace(text: bytes, places: Sequence[tuple[int, int]], tokens: Sequence[bytes]) -> bytes:

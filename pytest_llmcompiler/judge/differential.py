@@ -15,6 +15,7 @@ from pytest_llmcompiler.emulator.observation import ENDINGS, Observation
 from pytest_llmcompiler.emulator.tracing import TracedRun, find_misuse
 from pytest_llmcompiler.emulator.uninitialised import UninitialisedFill
 from pytest_llmcompiler.judge.compare import find_differences
+from pytest_llmcompiler.judge.contraction import has_contractions
 from pytest_llmcompiler.judge.difference import Difference
 from pytest_llmcompiler.judge.failure import (
     Failure,
@@ -158,7 +159,8 @@ class DifferentialRun:
     def _contracted_machines(self) -> list[Machine]:
         """Machines that run the function as clang compiles it for FMA; none where the candidate has no FMA."""
         under_test = self.suite.under_test
-        return under_test.open_contracted_machines() if under_test.has_contractions(self.candidate) else []
+        is_possible = has_contractions(self.candidate, under_test.native)
+        return under_test.open_contracted_machines() if is_possible else []
 
     def _judge_differences(self, differences: list[Difference], entry: SuiteEntry) -> Failure | None:
         """The failure that differences are; None where C allows them all, of a candidate which adds products that are

@@ -114,13 +114,9 @@ class FunctionUnderTest:
         code = self._assemble(text, assembler, binding_number, encode)
         if self.has_glibc_results(code):
             _ = self.glibc_variant  # candidates are judged in child processes, each of which would compile it again
-        if self.has_contractions(code):
+        if has_contractions(code, self.native):
             _ = self.contracted_variants
         return code
-
-    def has_contractions(self, candidate: AssembledCode) -> bool:
-        """Whether a candidate, or the reference beside it, may add products that are not rounded."""
-        return has_contractions(candidate, self.native)
 
     @functools.cached_property
     def contracted_variants(self) -> tuple[AssembledCode, ...]:

@@ -9,14 +9,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
-from pytest_llmcompiler import sandbox
 from pytest_llmcompiler.assembler.job import Encoder
 from pytest_llmcompiler.assembler.keystone_engine import run_keystone
 from pytest_llmcompiler.corpus.fuzzer import Corpus
 from pytest_llmcompiler.corpus.shrink import warm_up_shrinking
 from pytest_llmcompiler.emulator.engine_look import Lead, LookRequest
 from pytest_llmcompiler.emulator.engine_server import EngineResult
-from pytest_llmcompiler.emulator.native.build import program_path
 from pytest_llmcompiler.errors import (
     AssemblyError,
     ChildDiedError,
@@ -40,6 +38,7 @@ from pytest_llmcompiler.judge.failure import quote_line
 from pytest_llmcompiler.judge.format_c import format_input
 from pytest_llmcompiler.judge.function_engine import FunctionEngine, is_settled
 from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
+from pytest_llmcompiler.judge.isolated import call_isolated
 from pytest_llmcompiler.judge.listing import Listing, list_code
 from pytest_llmcompiler.judge.locate_divergence import compile_texts, prepare_texts
 from pytest_llmcompiler.judge.native_look import look
@@ -58,15 +57,6 @@ from pytest_llmcompiler.program.case import TestKind
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.targets.code import AssembledCode
 from pytest_llmcompiler.values.input import Input
-
-_RUN_SECONDS = 120
-"""Limit of the CPU time of a candidate's runs, in seconds. Runs are limited by instructions, so only a fault of the
-emulator comes near it."""
-_RUN_MEGABYTES = 16_384
-"""Address space of the process that runs a candidate, in MiB: unicorn reserves gigabytes that it never touches."""
-
-NATIVE_FILE_BYTES = 256 << 20
-"""The longest file of such a process, in bytes, where candidates may run natively: it has the memory of a program."""
 
 _PRIVATE = "the function is local to the answer, and its compiler may have fitted it to the answer's own calls"
 """Why a failure of a local function of a whole file proves nothing. What it does wrong shows in the functions that call
@@ -494,16 +484,7 @@ class Harness:
 
     def _call_isolated(self, differential: DifferentialRun, function: Callable[..., Any], *args: Any) -> Any:
         """The result of a function that runs hostile code, that of a differential run, computed in a child process."""
-        natively = differential.runs_natively
-        return sandbox.call(
-            function,
-            *args,
-            seconds=_RUN_SECONDS,
-            megabytes=_RUN_MEGABYTES,
-            file_bytes=NATIVE_FILE_BYTES if natively else sandbox.OUTPUT_BYTES,
-            is_confined=not natively,
-            programs=(program_path(),) if natively else (),
-        )
+        return call_isolated(function, *args, natively=differential.runs_natively)
 
     @functools.cached_property
     def _texts(self) -> list[AssembledText]:

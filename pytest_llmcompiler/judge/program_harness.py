@@ -8,9 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
-from pytest_llmcompiler import sandbox
 from pytest_llmcompiler.emulator.engine_look import Lead
-from pytest_llmcompiler.emulator.native.build import program_path
 from pytest_llmcompiler.errors import (
     ChildDiedError,
     ChildLostError,
@@ -22,7 +20,8 @@ from pytest_llmcompiler.judge.contraction import has_contractions
 from pytest_llmcompiler.judge.cost import compile_levels, describe_costs
 from pytest_llmcompiler.judge.coverage import pass_verdict
 from pytest_llmcompiler.judge.explain import FACTS, Explanation
-from pytest_llmcompiler.judge.harness import NATIVE_FILE_BYTES, Harness
+from pytest_llmcompiler.judge.harness import Harness
+from pytest_llmcompiler.judge.isolated import call_isolated
 from pytest_llmcompiler.judge.listing import Listing, list_code
 from pytest_llmcompiler.judge.program_look import ProgramLook
 from pytest_llmcompiler.judge.program_run import ProgramDifferentialRun
@@ -34,9 +33,6 @@ from pytest_llmcompiler.judge.settings import JudgeSettings
 from pytest_llmcompiler.judge.verdict import RUN_FAILURES, Verdict
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.targets.code import AssembledCode
-
-_RUN_SECONDS, _RUN_MEGABYTES = 120, 16_384
-"""Limits of a candidate's process, as in `harness`."""
 
 
 class ProgramHarness:
@@ -210,11 +206,4 @@ AnyHarness = Harness | ProgramHarness
 
 def _call_isolated(run: ProgramDifferentialRun, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
     """The result of a function that runs hostile code, that of a differential run, computed in a child process."""
-    return sandbox.call(
-        lambda: function(*args, **options),
-        seconds=_RUN_SECONDS,
-        megabytes=_RUN_MEGABYTES,
-        file_bytes=NATIVE_FILE_BYTES if run.runs_natively else sandbox.OUTPUT_BYTES,
-        is_confined=not run.runs_natively,
-        programs=(program_path(),) if run.runs_natively else (),
-    )
+    return call_isolated(functools.partial(function, **options), *args, natively=run.runs_natively)

@@ -14,7 +14,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from pytest_llmcompiler.corpus.probing import UndefinedInputError
-from pytest_llmcompiler.judge.answer_texts import OwnTokens, TokenFinder, choose_bases, interleave, vary_text
+from pytest_llmcompiler.corpus.turns import take_in_turn
+from pytest_llmcompiler.judge.answer_texts import OwnTokens, TokenFinder, choose_bases, vary_text
 from pytest_llmcompiler.judge.program_oracle import ProgramEntry
 from pytest_llmcompiler.judge.program_suite import ProgramSuite
 from pytest_llmcompiler.targets.code import AssembledCode
@@ -71,7 +72,7 @@ class ProgramLook:
         series = [self._vary_standard_input(base.program, tokens) for base in self._bases]
         most = max((entry.program for entry in self._suite.entries), key=lambda program: len(program.arguments))
         series += [self._vary_argument(most, number, tokens) for number in range(len(most.arguments))]
-        return interleave(*series)
+        return take_in_turn(*series)
 
     def _vary_standard_input(self, base: ProgramInput, tokens: OwnTokens) -> Iterator[ProgramInput]:
         for text in vary_text(base.standard_input, tokens):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import functools
 import itertools
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -14,12 +13,9 @@ from hypothesis import strategies as st
 
 from pytest_llmcompiler.corpus.budget import Budget
 from pytest_llmcompiler.corpus.fuzzer import Corpus
-from pytest_llmcompiler.corpus.relations import ParameterRelations, RelationScope
 from pytest_llmcompiler.corpus.shrink import weight
 from pytest_llmcompiler.corpus.store import SavedCorpus
-from pytest_llmcompiler.judge.adequacy import Adequacy
 from pytest_llmcompiler.judge.code_cost import CostCounts
-from pytest_llmcompiler.judge.coverage import Coverage
 from pytest_llmcompiler.judge.function_under_test import REFERENCE_LEVELS, FunctionUnderTest
 from pytest_llmcompiler.judge.oracle import Oracle, SuiteEntry
 from pytest_llmcompiler.judge.reference_builds import ReferenceBuilds
@@ -53,12 +49,6 @@ class Suite:
         self._budget = Budget(examples)
         self.oracle = Oracle(under_test, builds, self._budget)
         self._generator = SuiteGenerator(under_test, self.oracle, self._budget, examples, seed)
-        self._learned: dict[RelationScope, ParameterRelations] = {}
-        """The relations of parameters that the repairs of inputs taught."""
-        self._coverage: Coverage | None = None
-        """Which of the function's code the inputs reach; None where that is not known."""
-        self._adequacy: Adequacy | None = None
-        """How many seeded faults the inputs show; None where that is not known."""
         self._builds = frozenset[str]()
         """The builds of the reference that only some inputs needed, by name."""
         self._corpus: Corpus[SuiteEntry] | None = None
@@ -148,7 +138,7 @@ class Suite:
         """The suite without its entries, from the cache if it is there."""
         if self._saved is None:
             self._saved = self._files.suite.load() or self._build()
-            self._learned = self._saved.learned
+            self._generator.learned = self._saved.learned
         return self._saved
 
     def _build(self) -> SavedSuite:
@@ -161,16 +151,14 @@ class Suite:
         return summary
 
     def _load_or_generate(self) -> Corpus[SuiteEntry]:
-        corpus = Corpus(self.oracle.look, self.oracle.accept)
+        corpus, generator = Corpus(self.oracle.look, self.oracle.accept), self._generator
         stored = self._files.corpus.load()
         if stored and corpus.restore(stored.inputs, stored.dropped):
-            self._learned, self._budget.cut, self._coverage = stored.learned, stored.cut, stored.coverage
-            self._adequacy, self._builds = stored.adequacy, stored.builds
+            generator.learned, generator.coverage, generator.adequacy = stored.learned, stored.coverage, stored.adequacy
+            self._budget.cut, self._builds = stored.cut, stored.builds
             corpus.reserve = list(stored.reserve)
         else:
-            corpus = self._generator.generate()
-            self._learned = self._generator.learned
-            self._coverage, self._adequacy = self._generator.coverage, self._generator.adequacy
+            corpus = generator.generate()
             self._builds = self.oracle.builds.further
             self._files.corpus.save(self._to_saved_corpus(corpus))
         corpus.entries = dict(
@@ -179,10 +167,9 @@ class Suite:
         return corpus
 
     def _to_saved_corpus(self, corpus: Corpus[SuiteEntry]) -> SavedCorpus:
-        inputs, budget = tuple(corpus.entries), self._budget
-        learned, cut = self._learned, budget.cut
-        facts = self._coverage, self._builds, self._adequacy
-        return SavedCorpus(inputs, corpus.dropped, learned, cut, *facts, tuple(corpus.reserve))
+        inputs, cut, generator = tuple(corpus.entries), self._budget.cut, self._generator
+        facts = generator.coverage, self._builds, generator.adequacy
+        return SavedCorpus(inputs, corpus.dropped, generator.learned, cut, *facts, tuple(corpus.reserve))
 
     @property
     def whole_program(self) -> WholeProgram | None:
@@ -194,10 +181,10 @@ class Suite:
         """The inputs that the program's own `main` passes to the function, in the order of the calls."""
         return self._generator.from_main
 
-    @functools.cached_property
+    @property
     def strategy(self) -> st.SearchStrategy[Input]:
         """The strategy that generates inputs, with the learned relations of parameters."""
-        return self._generator.build_strategy(self._learned)
+        return self._generator.strategy
 
     # -- which inputs are run more than once
 
@@ -257,7 +244,7 @@ class Suite:
         short = (index for index in covering if entries[index].expected.executed_bytes <= _MAX_INSPECTED_BYTES)
         return SavedSuite(
             dropped=corpus.dropped,
-            learned=self._learned,
+            learned=self._generator.learned,
             counts=self._count(corpus, whole_program),
             unjudgeable_reason=None if entries else describe_emptiness(self.under_test.function, corpus.dropped),
             whole_program=whole_program,
@@ -269,7 +256,7 @@ class Suite:
     def _count(self, corpus: Corpus[SuiteEntry], whole_program: WholeProgram | None) -> dict[str, Any]:
         used, dropped, cut = len(corpus.entries), corpus.dropped, self._budget.cut
         counts: dict[str, Any] = {"inputs": used, "dropped": dict(dropped)}
-        facts = {"coverage": self._coverage, "adequacy": self._adequacy, "cut": cut}
+        facts = {"coverage": self._generator.coverage, "adequacy": self._generator.adequacy, "cut": cut}
         counts |= {name: fact for name, fact in facts.items() if fact}
         lacks_program = whole_program is None and not self.is_restricted
         warnings = list_warnings(self.under_test, used, dropped, is_cut=bool(cut), lacks_program=lacks_program)

@@ -76,10 +76,10 @@ class SuiteGenerator:
         )
         corpus.offer_all("main", self.from_main)
         first = self._examples // 3
-        corpus.explore(self.build_strategy({}), first, self._seed, "first drawing")
+        corpus.explore(self._build_strategy({}), first, self._seed, "first drawing")
         self.learned = learn_relations(self._under_test.signature.params, corpus.fitted)
         learn_ends(self._under_test.signature.params, corpus.ended, self.learned)
-        corpus.explore(self.build_strategy(self.learned), self._examples - first, self._seed + 1)
+        corpus.explore(self.strategy, self._examples - first, self._seed + 1)
         given = self._set_given_texts(corpus)
         corpus.offer_all("drawing", [*given, *self._grow_texts(corpus)])
         if corpus.entries:
@@ -99,8 +99,12 @@ class SuiteGenerator:
         corpus.close()
         return corpus
 
-    def build_strategy(self, learned: dict[RelationScope, ParameterRelations]) -> st.SearchStrategy[Input]:
-        """The strategy that generates inputs, with relations of parameters that were learned."""
+    @functools.cached_property
+    def strategy(self) -> st.SearchStrategy[Input]:
+        """The strategy that generates inputs, with the learned relations of parameters."""
+        return self._build_strategy(self.learned)
+
+    def _build_strategy(self, learned: dict[RelationScope, ParameterRelations]) -> st.SearchStrategy[Input]:
         under_test = self._under_test
         return build_input_strategy(
             under_test.signature,
