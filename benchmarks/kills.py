@@ -30,7 +30,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
+from processes import is_alive
+from speed import clock
 from speed.tables import format_table
 
 _CASE = Path(__file__).resolve().parent.parent / "cases" / "small.c"
@@ -147,12 +150,10 @@ def run_kill(place: Place, number: int, kill: Kill, quiet: Quiet) -> Outcome:
             shutil.rmtree(cache, ignore_errors=True)
     os.kill(process.pid, kill.signal)
     start = time.monotonic()
-    try:
-        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-    finally:
-        end_seconds = time.monotonic() - start
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    end_seconds = time.monotonic() - start
     time.sleep(_LEFT_SECONDS)
-    left = _watch(process.pid, start + end_seconds)
+    left = _watch(start + end_seconds)
     _end_descendants()
     process.wait()
     files = tuple(sorted(entry.name for entry in temporary.glob("llmc-*")))
@@ -189,26 +190,12 @@ def read_table(output: str) -> tuple[str, ...]:
 
 def list_descendants() -> list[int]:
     """The processes that this one and its children have started, without those that have ended."""
-    parents: dict[int, int] = {}
-    for path in Path("/proc").iterdir():
-        try:
-            fields = (path / "stat").read_text().rpartition(")")[2].split() if path.name.isdigit() else ["Z"]
-        except OSError:
-            continue
-        if fields[0] not in "ZX":
-            parents[int(path.name)] = int(fields[1])
-    found, todo = [], [os.getpid()]
-    while todo:
-        above = todo.pop()
-        children = [pid for pid, parent in parents.items() if parent == above]
-        found += children
-        todo += children
-    return found
+    return [pid for pid in clock.list_descendants() if is_alive(pid)]
 
 
-def _watch(ended: int, since: float) -> tuple[str, ...]:
+def _watch(since: float) -> tuple[str, ...]:
     """The processes that are left, each with how long after the end of pytest it has gone."""
-    left = {pid: _describe(pid) for pid in list_descendants() if pid != ended}
+    left = {pid: _describe(pid) for pid in list_descendants()}
     seconds = dict.fromkeys(left, "later")
     while "later" in seconds.values() and time.monotonic() < since + _GONE_SECONDS:
         alive = set(list_descendants())

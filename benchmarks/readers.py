@@ -74,7 +74,7 @@ def find_slowest(reader: Reader, length: int) -> tuple[str, float, float]:
     for name, text, longer in list_long(reader, length):
         first = measure(reader, text)
         second = measure(reader, longer)
-        if second > _LEAST_SECONDS and second > _MOST_GROWTH * first:
+        if _grows(first, second):
             first, second = min(first, measure(reader, text)), min(second, measure(reader, longer))
         if _grows(first, second) > _grows(*found[1:]) or (_grows(*found[1:]) == 0 and second > found[2]):
             found = name, first, second

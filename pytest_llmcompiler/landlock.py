@@ -83,7 +83,6 @@ def restrict(rules: Iterable[tuple[Path, int]]) -> str | None:
     return None
 
 
-@functools.cache
 def list_installed() -> tuple[Path, ...]:
     """What Python and the compiler are read from. The current folder is left out: it is the user's."""
     import ziglang

@@ -80,9 +80,10 @@ def bind_names(
     mappings = map_variables(parsed, reach, case, others, shared, program_symbols)
     places = mappings[min(number, len(mappings) - 1)]
     shared |= places.keys() & parsed.defined_names
-    _require_own_distances(
-        parsed, reach, {name for name in shared & variables.keys() if not variables[name].is_constant}
-    )
+    if _ANCHOR.search(parsed.source):
+        _require_own_distances(
+            parsed, reach, {name for name in shared & variables.keys() if not variables[name].is_constant}
+        )
     own_functions = parsed.labels.keys() & case.functions - shared
     mark = hashlib.sha256(parsed.source.encode("utf-8", "surrogatepass")).hexdigest()[:_MARK_DIGITS]
     addressed = {name: f"{name}.{mark}" for name in own_functions & reach.addressed_names} if own_functions else {}
@@ -123,7 +124,7 @@ def _require_own_distances(parsed: ParsedAssembly, reach: TextReach, shared: Con
     anchors = {name for name in reach.names if _ANCHOR.fullmatch(name)}
     sections: dict[int, str] = {}
     """Section -> the anchor whose variables follow."""
-    for statement in parsed.statements if anchors else ():
+    for statement in parsed.statements:
         name = statement.name
         if statement.kind in ("label", "set") and _ANCHOR.fullmatch(name):
             sections[statement.section] = name

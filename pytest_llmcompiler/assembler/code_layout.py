@@ -68,23 +68,27 @@ class CodeLayout:
 def lay_out(stream: CodeStream, codes: Mapping[InstructionLine, bytes]) -> CodeLayout:
     """Place the pieces of a stream. `codes` has the bytes of the lines that have none."""
     parts: list[bytes] = []
-    branches: list[int] = []
-    paddings: list[int] = []
+    branches: dict[int, Branch] = {}
+    paddings: dict[int, Padding] = {}
     for number, piece in enumerate(stream.pieces):
         if isinstance(piece, InstructionLine):
             parts.append(piece.code or codes[piece])
         elif isinstance(piece, bytes):
             parts.append(piece)
+        elif isinstance(piece, Branch):
+            branches[number] = piece
+            parts.append(b"")
         else:
-            (branches if isinstance(piece, Branch) else paddings).append(number)
+            paddings[number] = piece
             parts.append(b"")
     placer = _Placer(stream, list(map(len, parts)), branches, paddings)
-    starts, section_starts = placer.place_all()
+    starts = placer.place_all()
     for number in paddings:
         parts[number] = _build_padding(placer.sizes[number])
-    for number in branches:
+    for number, branch in branches.items():
         distance = starts[placer.targets[number]] - starts[number] - placer.sizes[number]
-        parts[number] = _encode_branch(stream.pieces[number], placer.sizes[number], distance)
+        parts[number] = _encode_branch(branch, placer.sizes[number], distance)
+    section_starts = {section: starts[first] for section, (first, _) in stream.code_pieces.items()}
     numbers = {section: number for number, section in enumerate(stream.section_order)}
     return CodeLayout(starts, parts, section_starts, numbers)
 
@@ -92,30 +96,29 @@ def lay_out(stream: CodeStream, codes: Mapping[InstructionLine, bytes]) -> CodeL
 class _Placer:
     """Finds the sizes of branches and paddings."""
 
-    def __init__(self, stream: CodeStream, sizes: list[int], branches: Sequence[int], paddings: Sequence[int]) -> None:
+    def __init__(
+        self, stream: CodeStream, sizes: list[int], branches: Mapping[int, Branch], paddings: Mapping[int, Padding]
+    ) -> None:
         """`sizes` are those of the other pieces."""
-        self._stream, self.sizes, self._paddings = stream, sizes, paddings
-        self.targets: dict[int, int] = {}
+        self.sizes, self._branches, self._paddings = sizes, branches, paddings
+        self.targets = {number: stream.label_positions[branch.target].piece for number, branch in branches.items()}
         """Branch -> the piece in front of which its label is."""
         self._short: list[int] = []
-        for number in branches:
-            piece = stream.pieces[number]
-            assert isinstance(piece, Branch)
-            self.targets[number] = stream.label_positions[piece.target].piece
-            if piece.opcodes.short:
+        for number, branch in branches.items():
+            if branch.opcodes.short:
                 self._short.append(number)
                 sizes[number] = _SHORT_BYTES
             else:
                 self._lengthen(number)
-        self._spans = [(section, *span) for section, span in stream.code_pieces.items()]
+        self._spans = list(stream.code_pieces.values())
 
-    def place_all(self) -> tuple[list[int], dict[int, int]]:
-        """The starts of all pieces, and of the sections."""
+    def place_all(self) -> list[int]:
+        """The starts of all pieces."""
         for remaining in reversed(range(_ROUNDS)):
-            starts, section_starts = self._place()
+            starts = self._place()
             late = [number for number in self._short if not self._reaches(number, starts)] if remaining else self._short
             if not late:
-                return starts, section_starts
+                return starts
             for number in late:
                 self._lengthen(number)
             self._short = [number for number in self._short if self.sizes[number] == _SHORT_BYTES]
@@ -125,17 +128,14 @@ class _Placer:
         return -128 <= starts[self.targets[number]] - starts[number] - _SHORT_BYTES < 128
 
     def _lengthen(self, number: int) -> None:
-        piece = self._stream.pieces[number]
-        assert isinstance(piece, Branch)
-        self.sizes[number] = len(piece.opcodes.near) + _DISTANCE_BYTES
+        self.sizes[number] = len(self._branches[number].opcodes.near) + _DISTANCE_BYTES
 
-    def _place(self) -> tuple[list[int], dict[int, int]]:
+    def _place(self) -> list[int]:
         starts: list[int] = []
-        section_starts: dict[int, int] = {}
         paddings = iter((*self._paddings, len(self.sizes)))
         padding, at = next(paddings), 0
-        for section, first, end in self._spans:
-            at = section_starts[section] = align(at)
+        for first, end in self._spans:
+            at = align(at)
             while padding < end:
                 starts += accumulate(self.sizes[first:padding], initial=at)
                 at, first = starts[-1], padding + 1
@@ -143,12 +143,11 @@ class _Placer:
                 padding = next(paddings)
             starts += accumulate(self.sizes[first:end], initial=at)
             at = starts.pop()
-        return starts, section_starts
+        return starts
 
     def _pad(self, number: int, at: int) -> int:
         """The size of a padding at an address, which is noted."""
-        piece = self._stream.pieces[number]
-        assert isinstance(piece, Padding)
+        piece = self._paddings[number]
         size = -at % piece.alignment
         self.sizes[number] = 0 if 0 < piece.most < size else size
         return self.sizes[number]
@@ -160,8 +159,7 @@ def _build_padding(count: int) -> bytes:
     return _NOPS[-1] * (count // longest) + (_NOPS[count % longest - 1] if count % longest else b"")
 
 
-def _encode_branch(piece: object, size: int, distance: int) -> bytes:
-    assert isinstance(piece, Branch)
+def _encode_branch(branch: Branch, size: int, distance: int) -> bytes:
     if size == _SHORT_BYTES:
-        return piece.opcodes.short + distance.to_bytes(1, "little", signed=True)
-    return piece.opcodes.near + distance.to_bytes(_DISTANCE_BYTES, "little", signed=True)
+        return branch.opcodes.short + distance.to_bytes(1, "little", signed=True)
+    return branch.opcodes.near + distance.to_bytes(_DISTANCE_BYTES, "little", signed=True)

@@ -18,7 +18,6 @@ from pytest_llmcompiler.assembler.gas_lexer import split_statements
 from pytest_llmcompiler.assembler.gas_lines import (
     FILE_DIRECTIVE,
     SYMBOL_FACTS,
-    GasLine,
     GasPiece,
     get_line_reader,
     split_instruction,
@@ -96,17 +95,16 @@ class _GasParser:
             spans, self._code = split_statements(self._parsed)
             self._check_code_length(spans)
             self._parsed.syntax = self._syntax = self._dialect.detect_syntax(self._code)
-            for start, end in spans:
-                for piece in reader.read_statement(self._code, start, end):
-                    self._add_piece(piece, 0)
+            pieces = (piece for start, end in spans for piece in reader.read_statement(self._code, start, end))
+            self._add_lines([(self._code, pieces)])
             return self._parsed
         self._code = "\n".join([line.code for line in lines])
         self._parsed.syntax = self._syntax = self._dialect.detect_syntax(self._code)
         self._add_lines(lines)
         return self._parsed
 
-    def _add_lines(self, lines: Iterable[GasLine]) -> None:
-        """Add the lines of a text. Instructions, of which most lines are, are added here."""
+    def _add_lines(self, lines: Iterable[tuple[str, Iterable[GasPiece]]]) -> None:
+        """Add the lines of a text, each with its pieces. Instructions, of which most lines are, are added here."""
         add, new = self._parsed.statements.append, tuple.__new__
         offset, section, syntax, is_current = 0, None, self._syntax, False
         for code, pieces in lines:
@@ -135,11 +133,9 @@ class _GasParser:
 
     def _add_piece(self, piece: GasPiece, line_offset: int) -> None:
         """Add a piece of a line or statement, which counts from an offset in the text."""
-        kind, start, text, name, operands, prefixes = piece
+        kind, start, text, name, operands, _ = piece
         offset = line_offset + start
-        if kind == "instruction" and self._lone_prefix is None:
-            self._add("instruction", text, offset, name, operands, prefixes=prefixes)
-        elif kind == "label":
+        if kind == "label":
             self._add_label(name, text, offset)
         elif kind in ("instruction", "unclear"):
             self._parse_instruction(text, offset)

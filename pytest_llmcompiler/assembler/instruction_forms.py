@@ -17,6 +17,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from pytest_llmcompiler.assembler.labels import refuse_statement
 from pytest_llmcompiler.assembler.operands import (
     Expression,
     KeystoneRefusalError,
@@ -121,7 +122,7 @@ def find_form(statement: Statement) -> InstructionForm:
     find = _find_form_once if len(operands) <= _KEPT_CHARACTERS else _find_form
     form = find(statement.name, operands, statement.syntax, statement.prefixes)
     if form is None:
-        raise KeystoneRefusalError(f"{statement.text!r} is left to LLVM")
+        raise refuse_statement(statement)
     return form
 
 

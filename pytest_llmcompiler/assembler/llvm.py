@@ -105,7 +105,7 @@ def _build_code(source: LLVMSource, image: LinkedImage) -> AssembledCode:
         int(name.removeprefix(prefix)): address for name, address in image.sections if name.startswith(prefix)
     }
     table = image.unloaded.get(source.table_name, b"")
-    assigned = {statement.name for statement in parsed.statements if statement.kind == "set"}
+    assigned = {statement.name for statement in parsed.assigned}
     symbols = {name: address for name, address in image.symbols.items() if name in assigned}
     lines, mnemonics = {}, {}
     for number, statement in enumerate(source.items):

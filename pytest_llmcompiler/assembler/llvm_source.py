@@ -71,7 +71,7 @@ class LLVMSource:
 
     def _rename_undefined_locals(self) -> dict[str, str]:
         statements = self.parsed.statements
-        assigned = {statement.name for statement in statements if statement.kind == "set"}
+        assigned = {statement.name for statement in self.parsed.assigned}
         used = {name for statement in statements for name in _LOCAL_LABEL.findall(blank_literals(statement.operands))}
         undefined = sorted(used - self.parsed.labels.keys() - assigned)
         if not undefined:

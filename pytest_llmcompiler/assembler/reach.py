@@ -128,27 +128,26 @@ class TextReach:
     def users(self) -> Mapping[str, frozenset[str]]:
         """Name -> the functions of the text, reached or not, whose code refers to it."""
         users: dict[str, set[str]] = {}
-        owner: dict[int, str] = {}
-        for statement in self._parsed.statements:
-            if statement.kind == "label" and not statement.is_numeric_label and not statement.name.startswith(".L"):
-                owner[statement.section] = statement.name
-            elif statement.kind == "instruction" and statement.section in owner:
-                for name in names_in(statement):
-                    users.setdefault(name, set()).add(owner[statement.section])
+        for owner, statement in self._owned_instructions():
+            for name in names_in(statement):
+                users.setdefault(name, set()).add(owner)
         return {name: frozenset(functions) for name, functions in users.items()}
 
     def find_users(self, name: str) -> frozenset[str]:
-        """Those of `users` of one name, in less time than all."""
-        users: set[str] = set()
+        """Those of `users` of one name. Few operands hold the name at all, which is faster to find out than all names
+        in them."""
+        owned = self._owned_instructions()
+        return frozenset(owner for owner, item in owned if name in item.operands and name in names_in(item))
+
+    def _owned_instructions(self) -> Iterator[tuple[str, Statement]]:
+        """The instructions behind the label of a function in their section, with its name."""
         owner: dict[int, str] = {}
         for statement in self._parsed.statements:
             if statement.kind == "instruction":
-                # Few operands hold the name at all, which is faster to find out than all names in them.
-                if name in statement.operands and statement.section in owner and name in names_in(statement):
-                    users.add(owner[statement.section])
+                if statement.section in owner:
+                    yield owner[statement.section], statement
             elif statement.kind == "label" and not statement.is_numeric_label and not statement.name.startswith(".L"):
                 owner[statement.section] = statement.name
-        return frozenset(users)
 
     def _cut_blocks(self) -> None:
         current: dict[int, int] = {}

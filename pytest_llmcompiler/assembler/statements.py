@@ -82,10 +82,15 @@ class ParsedAssembly:
     """Where `source` comes from, where it is the translation of another text: lines and columns are that text's."""
 
     @functools.cached_property
+    def assigned(self) -> list[Statement]:
+        """The statements of the kind `set`."""
+        statements = (self.statements[number] for number in self.assignments)
+        return [statement for statement in statements if statement.kind == "set"]
+
+    @functools.cached_property
     def defined_names(self) -> frozenset[str]:
         """The labels and the assigned symbols."""
-        assigned = (self.statements[number] for number in self.assignments)
-        return frozenset({*self.labels, *(statement.name for statement in assigned if statement.kind == "set")})
+        return frozenset({*self.labels, *(statement.name for statement in self.assigned)})
 
     @functools.cached_property
     def code_names(self) -> frozenset[str]:
@@ -98,9 +103,7 @@ class ParsedAssembly:
                 next_kind[statement[3]] = kind
             elif kind == "label" and next_kind.get(statement.section) == "instruction":
                 names.add(statement.name)
-        for number in self.assignments:
-            if self.statements[number].operands in names and self.statements[number].kind == "set":
-                names.add(self.statements[number].name)
+        names.update(statement.name for statement in self.assigned if statement.operands in names)
         return frozenset(names)
 
     def is_global(self, name: str) -> bool:

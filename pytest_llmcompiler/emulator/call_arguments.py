@@ -31,6 +31,7 @@ from pytest_llmcompiler.values.c_types import (
     Type,
     build_value_mask,
     find_unsupported,
+    has_pointers,
 )
 from pytest_llmcompiler.values.layout import Layout
 
@@ -150,7 +151,7 @@ class ArgumentReader:
 
         A struct of pointers may lead to the stack and to constants of a candidate: it is compared as memory is.
         """
-        if not isinstance(type, Struct) or _value_mask(type) == _value_mask(type, pointers=False):
+        if not isinstance(type, Struct) or not _has_pointers(type):
             return value
         data = value.to_bytes(type.size, "little")
         pointees = () if type.union else tuple(self._read_stack_pointees(type, data))
@@ -162,7 +163,7 @@ class ArgumentReader:
         for field in type.fields:
             target = _sized(field.type.target) if isinstance(field.type, Pointer) else None
             address = int.from_bytes(data[field.offset : field.offset + 8], "little")
-            if target is None or _value_mask(target) != _value_mask(target, pointers=False):
+            if target is None or _has_pointers(target):
                 continue
             if self._addresses.region_of(address) == "stack":
                 yield PointerArgument(ELSEWHERE, self._guest.read(address, target.size), target)
@@ -293,6 +294,9 @@ def _find_unsupported(type: Type) -> str | None:
 @functools.lru_cache(maxsize=_MAX_KNOWN_TYPES)
 def _value_mask(type: Type, *, pointers: bool = True) -> int:
     return int.from_bytes(build_value_mask(type, pointers=pointers), "little")
+
+
+_has_pointers = functools.lru_cache(maxsize=_MAX_KNOWN_TYPES)(has_pointers)
 
 
 def _clear_heap_addresses(number: int) -> int:

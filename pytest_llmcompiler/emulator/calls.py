@@ -59,15 +59,13 @@ class CalledFunction:
     """Whether the result is an integer of up to 32 bits: the upper half of its register is undefined."""
     has_garbage: bool = False
     """Whether that half is garbage with each fill: the function is not the case's."""
-    preserved: tuple[str, ...] = ()
-    """The registers that a call may change by the convention, and that the candidate's own definition leaves alone."""
     clobbers: bool = True
     """Whether the other registers are garbage after a call: the function follows C's convention, and returns once."""
     is_variadic: bool = False
     """Whether `al` has to be at most 8 at a call, where the convention has such a rule."""
 
 
-def describe_callee(program: ProgramImage, name: str, preserved: tuple[str, ...] = ()) -> CalledFunction:
+def describe_callee(program: ProgramImage, name: str) -> CalledFunction:
     """What is known of a function of a program.
 
     What the case neither defines nor declares is the C library's, which follows the convention, or assembly of the
@@ -81,7 +79,7 @@ def describe_callee(program: ProgramImage, name: str, preserved: tuple[str, ...]
     elif kind is not None and kind != "registers":
         results = () if kind == "none" else (convention.return_register,)
     counts_vectors = is_plain and convention.vector_count_register is not None and name in program.variadic
-    return CalledFunction(results, kind == "narrow", name in program.narrow, preserved, is_plain, counts_vectors)
+    return CalledFunction(results, kind == "narrow", name in program.narrow, is_plain, counts_vectors)
 
 
 def describe_misaligned_call(callee: str) -> AbiBreach:
@@ -116,8 +114,8 @@ class CallMonitor:
             guest.watch(address, address, functools.partial(self._on_program_call, callee))
         conventions = OwnConventions(code, guest.processor, program.addresses)
         for name in (code.shared_functions & program.functions) - program.local - {function}:
-            address = program.addresses[name]
-            guest.watch(address, address, functools.partial(self._on_shared_call, conventions, name))
+            address, callee = program.addresses[name], describe_callee(program, name)
+            guest.watch(address, address, functools.partial(self._on_shared_call, conventions, name, callee))
         for name in code.replaced_functions - {function}:
             address = program.addresses[name]
             guest.watch(address, address, self._on_callback)
@@ -157,10 +155,9 @@ class CallMonitor:
             name = self._addresses.name_of(address)
             self.breaches.append(AbiBreach(f"al is {count} at the call of {name}, which is variadic: at most 8"))
 
-    def _on_shared_call(self, conventions: OwnConventions, function: str, address: int) -> None:
+    def _on_shared_call(self, conventions: OwnConventions, function: str, callee: CalledFunction, address: int) -> None:
         """A function of the program is entered that the candidate defines too."""
         names = conventions.find_preserved_registers(function, self._guest.convention)
-        callee = describe_callee(self._guest.program, function, names or ())
         if names is None:
             self._on_program_call(callee, address)
         elif (names or self._uninitialised.is_varied) and self._is_called_by_candidate:

@@ -92,7 +92,6 @@ SYSTEM_CALL_KINDS = (
     ("query", ("query",)),
 )
 """The kinds of system calls, in the order of `SystemCallKind` in `engine.h`, with the names that the processor has."""
-_REFUSED = [kind for kind, _ in SYSTEM_CALL_KINDS].index("refused")
 
 
 class ImageWriter:
@@ -202,10 +201,11 @@ def _write_system_calls(writer: ImageWriter, machine: Machine) -> None:
     processor = machine.processor
     kinds = {name: kind for kind, (_, names) in enumerate(SYSTEM_CALL_KINDS) for name in names}
     writer.u32(*(processor.register_number(name) for name in processor.system_call_registers))
-    writer.u32(len(processor.system_call_names))
-    for number, name in processor.system_call_names.items():
+    known = [(number, kinds[name]) for number, name in processor.system_call_names.items() if name in kinds]
+    writer.u32(len(known))  # the engine refuses all others
+    for number, kind in known:
         writer.u64(number)
-        writer.u32(kinds.get(name, _REFUSED))
+        writer.u32(kind)
 
 
 def encode_replacement(program: ProgramImage, original: Symbol, target: int) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -26,12 +27,10 @@ a machine, the same with every bit inverted, or zeros."""
 
 _INVERSE: dict[UninitialisedFill, UninitialisedFill] = {"garbage": "inverse", "inverse": "garbage", "zeros": "zeros"}
 _STACK_WORDS: dict[UninitialisedFill, bytes] = {"garbage": GARBAGE[0], "inverse": GARBAGE[1], "zeros": bytes(4)}
+_VARIED = hashlib.shake_256(b"unused stack").digest(PAGE)
 _STACK_PAGES: dict[UninitialisedFill, bytes] = {
-    fill: bytes(
-        byte | (~byte & varied if fill == "inverse" else 0)
-        for byte, varied in zip(word * (PAGE // 4), hashlib.shake_256(b"unused stack").digest(PAGE), strict=True)
-    )
-    for fill, word in _STACK_WORDS.items()
+    **{fill: word * (PAGE // 4) for fill, word in _STACK_WORDS.items()},
+    "inverse": bytes(map(operator.or_, _STACK_WORDS["inverse"] * (PAGE // 4), _VARIED)),
 }
 """Each page of the unused stack. With `inverse`, words differ from each other: an array that nobody has set does not
 have equal elements, which would hide it from code that compares them. Bits that are 0 in the garbage are 1 there, so

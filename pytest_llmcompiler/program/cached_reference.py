@@ -42,6 +42,7 @@ from pytest_llmcompiler.values.c_types import (
     Pointer,
     Struct,
     Unsupported,
+    Vector,
 )
 from pytest_llmcompiler.values.pickled import PickleFormat
 
@@ -93,7 +94,7 @@ class SavedReference:
 _CLASSES = (
     *(SavedReference, ProgramImage, ProgramSegment, Symbol, DeclaredVariable),
     *(SymbolFacts, ProgramVariable, CellValue, SymbolAddress),
-    *(Int, Float, Pointer, Array, Field, Struct, Function, Param, Unsupported),
+    *(Int, Float, Pointer, Array, Vector, Field, Struct, Function, Param, Unsupported),
 )
 
 

@@ -15,6 +15,11 @@ def defined_functions(module: llvm.ModuleRef) -> list[str]:
     return [function.name for function in module.functions if not function.is_declaration]
 
 
+def function_head(function: llvm.ValueRef) -> str:
+    """What stands in front of a function's name: its linkage, its convention, its result with attributes."""
+    return str(function).partition("@")[0].rpartition("\n")[2]
+
+
 def narrow_functions(module: llvm.ModuleRef) -> frozenset[str]:
     """The functions without a body that return an integer of up to 32 bits.
 
@@ -53,8 +58,7 @@ def find_result_kinds(module: llvm.ModuleRef) -> dict[str, ResultKind]:
     """
     kinds: dict[str, ResultKind] = {}
     for function in module.functions:
-        head = str(function).partition("@")[0].rpartition("\n")[2]
-        words = {word for text in function.attributes for word in text.split()}
+        head, words = function_head(function), {word for text in function.attributes for word in text.split()}
         if _OTHER_CONVENTION.search(head) or words.intersection(_UNUSUAL_ATTRIBUTES) or "setjmp" in function.name:
             continue
         type = str(function.global_value_type).partition(" (")[0]

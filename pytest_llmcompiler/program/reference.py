@@ -42,9 +42,9 @@ from pytest_llmcompiler.values.c_types import (
     Param,
     Pointer,
     Type,
-    build_value_mask,
     find_unsupported,
     has_callback,
+    has_pointers,
 )
 
 _ENVIRONMENT_FUNCTIONS = """
@@ -438,16 +438,14 @@ class Reference(CompiledProgram):
 def _most_bytes(type: Type) -> int:
     """The size up to which a global variable of a type is part of inputs."""
     element = type.element if isinstance(type, Array) else type
-    has_pointers = build_value_mask(element, pointers=False) != build_value_mask(element)
-    return _MAX_INPUT_GLOBAL_BYTES if has_pointers else _MAX_PLAIN_GLOBAL_BYTES
+    return _MAX_INPUT_GLOBAL_BYTES if has_pointers(element) else _MAX_PLAIN_GLOBAL_BYTES
 
 
 def _input_part(type: Type) -> Type:
     """The type of the part that inputs vary of an array that is too large, or only declared."""
     if not isinstance(type, Array) or not type.size:
         return type
-    has_pointers = build_value_mask(type.element, pointers=False) != build_value_mask(type.element)
-    most = _MAX_PART_POINTERS if has_pointers else max(1, _MAX_PART_BYTES // type.element.size)
+    most = _MAX_PART_POINTERS if has_pointers(type.element) else max(1, _MAX_PART_BYTES // type.element.size)
     return replace(type, count=min(type.count, most))
 
 

@@ -16,6 +16,7 @@ from pathlib import PurePath
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from pytest_llmcompiler.program.ir_queries import function_head
 from pytest_llmcompiler.program.varargs import find_common_tail
 from pytest_llmcompiler.values import va_list
 from pytest_llmcompiler.values.c_types import (
@@ -417,8 +418,7 @@ def _number(die: DIE, attribute: str) -> int:
 
 
 def _result_attributes(function: llvm.ValueRef) -> bytes:
-    head = next(line for line in str(function).splitlines() if line.startswith(("define", "declare")))
-    return head.split("@")[0].encode()
+    return function_head(function).encode()
 
 
 def _ir_type(type: llvm.TypeRef, attributes: bytes) -> Any:

@@ -182,6 +182,11 @@ class Param:
     """True for a `restrict` pointer: no other pointer leads to its object."""
 
 
+def has_pointers(type: Type) -> bool:
+    """Whether some bytes of a value of a type are a pointer's."""
+    return build_value_mask(type) != build_value_mask(type, pointers=False)
+
+
 def build_value_mask(type: Type, *, pointers: bool = True) -> bytes:
     """A mask of `type.size` bytes. Bits that hold a value are 1, bits of padding are 0.
 

@@ -13,11 +13,11 @@ import time
 from pathlib import Path
 
 import pytest
+from native_code import needs_avx
 from sessions import CASE, LOW, TWICE, VEX, WRONG
 
 import pytest_llmcompiler
 from pytest_llmcompiler.cli import main
-from pytest_llmcompiler.emulator.native.support import find_native_level, find_problem
 from pytest_llmcompiler.errors import JudgeError
 from pytest_llmcompiler.judge import api
 
@@ -75,10 +75,7 @@ def test_the_exit_status_tells_the_verdict(folder: Path, answer: str, status: in
     assert ("  input     x = 1" in done.stdout) == (answer == "wrong.s")
 
 
-@pytest.mark.skipif(
-    bool(find_problem()) or find_native_level("x86-64-v3") != "x86-64-v3",
-    reason="code with AVX can't run natively here",
-)
+@needs_avx
 @pytest.mark.parametrize(("flags", "status"), [(("--isa=x86-64-v3",), 0), (("--isa=x86-64-v3", "--native=off"), 3)])
 def test_code_with_avx_where_it_is_allowed(folder: Path, flags: tuple[str, ...], status: int) -> None:
     done = judge(folder, "vex.s", *flags)

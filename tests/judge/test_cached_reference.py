@@ -116,6 +116,18 @@ def test_verdicts_are_the_same_and_no_tool_is_called(case: Path, cache: Path, to
     assert not tools, "what explanations need is stored by the first process that explains"
 
 
+def test_a_case_with_vectors_is_read_from_the_cache(cache: Path, tools: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "vectors.c"
+    path.write_text(
+        "typedef int four __attribute__((vector_size(16)));\nint first(const four *v, int n) { return (*v)[n & 3]; }\n"
+    )
+    for is_cached in (False, True):
+        tools.clear()
+        harness = Harness(CachedReference(read_case(path), Toolchain()), "first", SETTINGS)
+        assert harness.find_unjudgeable_reason() is None
+        assert bool(tools) == (not is_cached)
+
+
 def test_parts_are_the_same_as_without_the_cache(case: Path, cache: Path, tools: list[str]) -> None:
     plain = Reference(read_case(case, flag_sources=flags(case)), Toolchain())
     prepare(case)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from faces import Compile
+from native_code import needs_avx
 from sources import STATEFUL
 from whole_files import compile_whole
 
@@ -24,10 +25,7 @@ from pytest_llmcompiler.judge.settings import JudgeSettings
 from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.targets.levels import IsaLevel, is_within
 
-pytestmark = pytest.mark.skipif(
-    bool(support.find_problem()) or not is_within("x86-64-v3", support.find_processor_level()),
-    reason="code with AVX can't run natively here",
-)
+pytestmark = needs_avx
 needs_avx512 = pytest.mark.skipif(
     not is_within("x86-64-v4", support.find_processor_level()), reason="the processor has no AVX-512"
 )

@@ -17,9 +17,9 @@ from typing import cast
 
 import pytest
 from faces import Compile
+from native_code import needs_avx
 from sources import STATEFUL
 
-from pytest_llmcompiler.emulator.native import support
 from pytest_llmcompiler.errors import ReproFolderError
 from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
 from pytest_llmcompiler.judge.reproducer import Reproducer, ReproducibleVerdict
@@ -27,7 +27,6 @@ from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.model.answer import Answer, Prompt
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.repro.folder import ReproWriter
-from pytest_llmcompiler.targets.levels import is_within
 
 PLUGINS = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest")
 ROOT = Path(__file__).parents[2]
@@ -260,10 +259,7 @@ def test_other_kinds_of_failures(repro: ReproWriter, compiled: Compile, name: st
     assert done.returncode == 1
 
 
-@pytest.mark.skipif(
-    bool(support.find_problem()) or not is_within("x86-64-v3", support.find_processor_level()),
-    reason="code with AVX can't run natively here",
-)
+@needs_avx
 @pytest.mark.parametrize(
     "call", ["", "\tvpxor\t%ymm5, %ymm5, %ymm5\n\tcallq\task@PLT\n"], ids=["start", "after a call"]
 )

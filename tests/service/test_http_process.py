@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 from http_service import RIGHT, SECONDS, TWICE, WRONG, RunningServer, fresh_samples, list_children, sample, serve, start
+from native_code import needs_avx
 
-from pytest_llmcompiler.emulator.native.support import find_native_level, find_problem
+from pytest_llmcompiler import landlock
 from pytest_llmcompiler.service.http.limits import ServiceLimits
 
 
@@ -56,10 +57,7 @@ def test_limits_that_contradict_each_other() -> None:
     assert "--max-queue" in refusal_to_start("--max-samples", "10", "--max-queue", "9")
 
 
-@pytest.mark.skipif(
-    bool(find_problem()) or find_native_level("x86-64-v3") != "x86-64-v3",
-    reason="code with AVX can't run natively here",
-)
+@needs_avx
 def test_code_with_avx_where_the_server_allows_it() -> None:
     """The process that runs it is a program in the cache, which the kernel lets the server start."""
     answer = "twice:\n\tvmovd %edi, %xmm0\n\tvpaddd %xmm0, %xmm0, %xmm0\n\tvmovd %xmm0, %eax\n\tretq\n"
@@ -229,6 +227,7 @@ def test_the_time_of_a_sample_is_limited() -> None:
 # -- what the kernel keeps the server from
 
 
+@pytest.mark.skipif(landlock.find_missing_reason() is not None, reason="the kernel has no Landlock")
 def test_a_file_that_macros_reach_for_is_not_read(tmp_path: Path) -> None:
     """No search of the text finds a keyword that macros put together."""
     (tmp_path / "secret").write_bytes(b"K")
@@ -239,8 +238,7 @@ extern const char stolen[1];
 int twice(int x) {{ return stolen[0] == 'K' ? 2 * x : 0; }}
 """
     with serve("--examples", "5") as server:
-        if "confined by Landlock" not in server.said:
-            pytest.skip("this kernel has no Landlock")
+        assert "confined by Landlock" in server.said
         answers = server.judge(sample(source=source), sample(source=TWICE)).json()["verdicts"]
         assert [answer["verdict"] for answer in answers] == ["inconclusive", "pass"]
         assert answers[0]["detail"]["error"]["type"] in ("CaseError", "ClangError")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from native_code import needs_avx
 from ray_clusters import (
     EXAMPLES,
     is_running,
@@ -27,7 +28,6 @@ from ray_clusters import (
 )
 
 from pytest_llmcompiler import CaseError, JudgeError, Sample, Verdict
-from pytest_llmcompiler.emulator.native.support import find_native_level, find_problem
 from pytest_llmcompiler.rewards import Columns
 from pytest_llmcompiler.rewards.ray_data import RayDataJudge
 from pytest_llmcompiler.service import actor_schedule
@@ -212,10 +212,7 @@ def test_the_examples_of_the_documentation(cluster: Any) -> None:
         assert sorted(printed) == sorted(promised), result.stderr
 
 
-@pytest.mark.skipif(
-    bool(find_problem()) or find_native_level("x86-64-v3") != "x86-64-v3",
-    reason="code with AVX can't run natively here",
-)
+@needs_avx
 def test_actors_run_code_natively(cluster: Any) -> None:
     source = "int twice(int x) { return 2 * x; }"
     code = "twice:\n vmovd %edi, %xmm0\n {} %xmm0, %xmm0, %xmm0\n vmovd %xmm0, %eax\n ret\n"

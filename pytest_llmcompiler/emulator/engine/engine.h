@@ -81,7 +81,7 @@ enum { FILL_GARBAGE, FILL_INVERSE, FILL_ZEROS, FILLS };
 
 typedef struct {
     uint8_t pattern[4];
-    uint8_t *stack_page;   /* What each page of the stack starts as. */
+    const uint8_t *stack_page; /* What each page of the stack starts as: a part of the image. */
     uint64_t frame_offset; /* From the start of the stack to the caller's frame. */
     RegisterValues state;  /* All registers from which a run starts. */
     RegisterValues scratch; /* What a call leaves in the registers that it may change. */
@@ -508,7 +508,6 @@ void reset_memory(Engine *engine, Entry *entry);
 bool open_stack(Engine *engine);
 bool open_arena(Engine *engine, uint64_t size);
 void fill_pattern(uint8_t *memory, uint64_t size, const uint8_t pattern[4]);
-uint8_t *make_pattern_page(const uint8_t pattern[4]); /* A page that is full of it; NULL where there is no memory. */
 
 /* -- compare.c */
 

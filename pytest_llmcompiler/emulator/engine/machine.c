@@ -233,9 +233,7 @@ static void read_fills(Engine *engine, Reader *reader) {
         read_registers(reader, &fill->scratch);
         read_registers(reader, &fill->callee_saved);
         write_registers(engine, &fill->state);
-        fill->stack_page = page.size == PAGE ? make_pattern_page(fill->pattern) : NULL;
-        if (fill->stack_page)
-            memcpy(fill->stack_page, page.data, PAGE);
+        fill->stack_page = page.size == PAGE ? page.data : NULL;
         if (!fill->stack_page || uc_context_alloc(engine->uc, &fill->context) || uc_context_save(engine->uc, fill->context))
             reader->failed = true;
     }

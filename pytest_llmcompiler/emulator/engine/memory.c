@@ -187,7 +187,8 @@ bool is_equal(const uint8_t *first, const uint8_t *second, uint64_t size, Span m
 
 /* -- stacks and slots */
 
-uint8_t *make_pattern_page(const uint8_t pattern[4]) {
+/* A page that is full of a pattern; NULL where there is no memory. */
+static uint8_t *make_pattern_page(const uint8_t pattern[4]) {
     uint8_t *page = map_host(PAGE);
     if (page)
         fill_pattern(page, PAGE, pattern);

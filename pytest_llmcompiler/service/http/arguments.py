@@ -6,6 +6,7 @@ import argparse
 import math
 from pathlib import Path
 
+from pytest_llmcompiler.judge.settings import NATIVE_MODES
 from pytest_llmcompiler.service.http.limits import ServiceLimits
 from pytest_llmcompiler.targets.levels import ISA_LEVELS
 
@@ -54,7 +55,7 @@ def add_native_arguments(parser: argparse.ArgumentParser, mode: str) -> None:
     """Add the arguments that say which code runs on the processor itself. `mode` is the default of the first."""
     parser.add_argument(
         "--native",
-        choices=("off", "auto", "always"),
+        choices=NATIVE_MODES,
         default=mode,
         help="run code on this machine's processor, in a confined process; auto: where the emulator can't run it and "
         f"--isa allows it; always: all code too, and a difference from the emulator is an error (default: {mode})",
