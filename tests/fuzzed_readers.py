@@ -9,6 +9,7 @@ import functools
 import itertools
 import json
 import re
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -49,6 +50,11 @@ class Reader(NamedTuple):
     """Reads a text, with a folder for files. Raises AssertionError where an error does not name its place."""
     pieces: tuple[str, ...]
 
+    def read_alone(self, text: str) -> None:
+        """Read a text, with an empty folder."""
+        with tempfile.TemporaryDirectory() as folder:
+            self.read(text, Path(folder))
+
 
 def texts(reader: Reader, most: int = 12) -> st.SearchStrategy[str]:
     """Texts for a reader: pieces, repeated pieces, and anything between them."""
@@ -56,6 +62,11 @@ def texts(reader: Reader, most: int = 12) -> st.SearchStrategy[str]:
     repeated = st.builds(lambda text, count: text * count, piece, st.sampled_from((2, 3, 40, 300)))
     part = st.one_of(piece, piece, repeated, st.text(max_size=6), st.sampled_from((" ", "\n", "\t", "\r\n", "\0")))
     return st.lists(part, max_size=most).map("".join)
+
+
+def _write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8", errors="surrogatepass", newline="")
+    return path
 
 
 def _read_answer(text: str, _: Path) -> None:
@@ -82,8 +93,7 @@ def _read_assembly(text: str, _: Path) -> None:
 
 
 def _read_case(text: str, folder: Path) -> None:
-    path = folder / "case.c"
-    path.write_text(text, encoding="utf-8", errors="surrogatepass", newline="")
+    path = _write(folder / "case.c", text)
     try:
         case = read_case(path)
         case.list_given_inputs()
@@ -94,7 +104,7 @@ def _read_case(text: str, folder: Path) -> None:
 def _read_inputs(text: str, folder: Path) -> None:
     (folder / "case.c").write_text("int main(void) { return 0; }\n")
     for name in ("case.in", "case.out"):
-        (folder / name).write_text(text, encoding="utf-8", errors="surrogatepass", newline="")
+        _write(folder / name, text)
     case = read_case(folder / "case.c", program=True)
     [given] = case.list_given_inputs()
     assert given.data == given.output
@@ -102,8 +112,7 @@ def _read_inputs(text: str, folder: Path) -> None:
 
 
 def _read_records(text: str, folder: Path) -> None:
-    path = folder / "records.jsonl"
-    path.write_text(text, encoding="utf-8", errors="surrogatepass", newline="")
+    path = _write(folder / "records.jsonl", text)
     try:
         ReplayModel(path)
     except ModelError as error:
@@ -111,8 +120,7 @@ def _read_records(text: str, folder: Path) -> None:
 
 
 def _read_template(text: str, folder: Path) -> None:
-    path = folder / "template.txt"
-    path.write_text(text, encoding="utf-8", errors="surrogatepass", newline="")
+    path = _write(folder / "template.txt", text)
     for task in ("asm", "ir", "tune", "disassemble"):
         try:
             template = Template.load(str(path), task)  # type: ignore[arg-type]
@@ -130,8 +138,7 @@ def _read_passes(text: str, _: Path) -> None:
 
 
 def _read_rows(text: str, folder: Path) -> None:
-    path = folder / "rows.jsonl"
-    path.write_text(text, encoding="utf-8", errors="surrogatepass", newline="")
+    path = _write(folder / "rows.jsonl", text)
     for row in read_rows(path):
         if isinstance(row, BadRow):
             assert row.place.startswith("rows.jsonl") and row.reason
@@ -305,16 +312,12 @@ _DIRECTIVES = (
     ),
     "9" * 5000,
 )
+_JSON_MARKS = ("{", "}", "[", "]", ":", ",")
 _RECORD = {"schema": 1, "case": "a.c", "function": "f", "task": "asm", "passes": "O0", "sample": 0, "answer": "f: ret"}
 _RECORDS = (
     *(
         json.dumps(_RECORD) + "\n",
-        "{",
-        "}",
-        "[",
-        "]",
-        ":",
-        ",",
+        *_JSON_MARKS,
         '"case": "a.c"',
         '"sample": ',
         "1e999",
@@ -357,12 +360,7 @@ _ROW = {
 _ROWS = (
     *(
         json.dumps(_ROW) + "\n",
-        "{",
-        "}",
-        "[",
-        "]",
-        ":",
-        ",",
+        *_JSON_MARKS,
         '"func_def": ',
         '"c_func": ',
         '"c_test": ',
