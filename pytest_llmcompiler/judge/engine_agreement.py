@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 from pytest_llmcompiler.emulator.machine import Machine
 from pytest_llmcompiler.emulator.native_run import keep_address_bits
@@ -12,7 +12,7 @@ from pytest_llmcompiler.emulator.register_batch import RegisterBatch
 from pytest_llmcompiler.emulator.tracing import TracedRun
 from pytest_llmcompiler.judge.differential import DifferentialRun
 from pytest_llmcompiler.judge.oracle import SuiteEntry
-from pytest_llmcompiler.targets.code import AssembledCode
+from pytest_llmcompiler.judge.value_equality import is_nan
 
 _LONGEST_TRACE = 20_000
 """Instructions of a run that are compared one by one, each at the cost of some system calls."""
@@ -58,8 +58,11 @@ def find_disagreement(emulated: DifferentialRun, native: DifferentialRun) -> Dis
         what = _list_differences(*runs)
         if what:
             traces = [_trace(one.machine, entry) for one in (emulated, native)]
-            names = native.machine.processor.registers
-            return Disagreement(index=index, what=what, **_find_instruction(native.candidate, names, *traces))
+            step = _find_instruction(native.machine.processor.registers, *traces)
+            if not _choose_other_nans(step.changes):
+                line = native.candidate.lines.get(step.address)
+                registers = [f"{name}: {first:#x}, {second:#x}" for name, first, second in step.changes]
+                return Disagreement(index=index, what=what, line=line, registers=registers)
     return None
 
 
@@ -69,9 +72,13 @@ def _list_differences(first: Observation, second: Observation) -> list[str]:
     return [name for name in _EFFECTS if getattr(first, name) != getattr(second, name)]
 
 
-class _InstructionLine(TypedDict):
-    line: int | None
-    registers: list[str]
+class _Difference(NamedTuple):
+    """The instruction after which registers first differ."""
+
+    address: int
+    """0 where none was found."""
+    changes: list[tuple[str, int, int]]
+    """These registers, with the emulator's value and the processor's."""
 
 
 def _trace(machine: Machine, entry: SuiteEntry) -> list[_Step]:
@@ -90,13 +97,26 @@ def _trace(machine: Machine, entry: SuiteEntry) -> list[_Step]:
     return steps
 
 
-def _find_instruction(
-    candidate: AssembledCode, names: Sequence[str], emulated: Sequence[_Step], native: Sequence[_Step]
-) -> _InstructionLine:
+def _find_instruction(names: Sequence[str], emulated: Sequence[_Step], native: Sequence[_Step]) -> _Difference:
     """The instruction before which registers are equal, and after which they are not."""
     for index, (first, second) in enumerate(zip(emulated, native)):
         if first != second and index:
             values = zip(names, first[1], second[1], strict=True)
-            differing = [f"{name}: {one:#x}, {other:#x}" for name, one, other in values if one != other]
-            return _InstructionLine(line=candidate.lines.get(emulated[index - 1][0]), registers=differing)
-    return _InstructionLine(line=None, registers=[])
+            return _Difference(emulated[index - 1][0], [change for change in values if change[1] != change[2]])
+    return _Difference(0, [])
+
+
+def _choose_other_nans(changes: Sequence[tuple[str, int, int]]) -> bool:
+    """Whether an instruction had two NaNs to choose from. The processor takes the first operand's, the emulator the one
+    with the larger payload, as the x87 does (Intel's Software Developer's Manual, volume 1, table 4-7). What follows
+    from this choice is different for good reason: verdicts take NaNs for equal."""
+    return bool(changes) and all(
+        name.startswith("xmm") and any(_differ_in_nans(first, second, size) for size in (4, 8))
+        for name, first, second in changes
+    )
+
+
+def _differ_in_nans(first: int, second: int, size: int) -> bool:
+    """Whether each two floats of that size in a vector are equal, or both NaN."""
+    lanes = [[value.to_bytes(16, "little")[at : at + size] for at in range(0, 16, size)] for value in (first, second)]
+    return all(one == other or (is_nan(one) and is_nan(other)) for one, other in zip(*lanes, strict=True))

@@ -188,6 +188,36 @@ def test_a_process_that_is_killed_after_the_suite(
     assert ("killed from outside" in verdict.message) == (kind == "inconclusive")
 
 
+TWO_NANS = """
+#include <math.h>
+struct pair { double sum, difference; };
+void combine(struct pair *p, double x) {
+    p->sum = INFINITY - INFINITY + (x - x + NAN);
+    p->difference = p->sum - x;
+}
+"""
+TWO_NANS_CODE = """
+combine:
+    movabsq $0xfff8000000000000, %rax
+    movq %rax, %xmm1
+    movabsq $0x7ff8000000000001, %rax
+    movq %rax, %xmm2
+    addsd %xmm2, %xmm1
+    movsd %xmm1, (%rdi)
+    movapd %xmm1, %xmm2
+    subsd %xmm0, %xmm1
+    movsd %xmm1, 8(%rdi)
+    ret
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"), [(TWO_NANS_CODE, "pass"), (TWO_NANS_CODE.replace("8(%rdi)", "(%rdi)"), "mismatch")]
+)
+def test_engines_may_choose_either_of_two_nans(judge: Judgement, code: str, kind: str) -> None:
+    assert judge(TWO_NANS, "combine", code, native="always").kind == kind
+
+
 def test_an_endless_loop_hangs(judge: Judgement) -> None:
     verdict = judge(SQUARE, "square", "square: vmulss %xmm0, %xmm0, %xmm0\n.Lagain: jmp .Lagain\n", examples=3)
     assert verdict.kind == "hang"

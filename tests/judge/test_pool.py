@@ -24,13 +24,12 @@ from pytest_llmcompiler.judge.harness import JudgeSettings
 from pytest_llmcompiler.judge.messages import RequestedFunction, describe_function
 from pytest_llmcompiler.judge.prepared import PreparedFunctions
 from pytest_llmcompiler.judge.schedule import Schedule
-from pytest_llmcompiler.judge.ticket import Ticket
+from pytest_llmcompiler.judge.ticket import EncodedRequest, Ticket
 from pytest_llmcompiler.judge.worker import JudgeWorker
 from pytest_llmcompiler.program.case import Case
 from pytest_llmcompiler.program.file_cache import FileState
 
 SOURCE = "int f(int x) { return x ^ 40; }\nint g(int x) { return x ^ 41; }\n"
-HANG = "f:\n1:\tjmp 1b\n"
 NUMBERS = itertools.count()
 
 
@@ -159,18 +158,23 @@ def test_another_process_helps_with_a_function_that_two_threads_ask_for(
     assert events.count("ready f") == 2 and len(two.pool.pids) == 2
 
 
-def test_closing_ends_requests_with_an_error(two: JudgeClient, case_of: CaseOf) -> None:
+def test_closing_ends_requests_with_an_error(case_of: CaseOf) -> None:
     case = case_of(SOURCE)
-    assert two.judge(case, "f", answer("f", 40)).passed
-    with ThreadPoolExecutor(4) as threads:
-        waiting = [threads.submit(two.judge, case, "f", HANG) for _ in range(4)]
-        time.sleep(0.1)
-        two.close()
-        for verdict in waiting:
+    with closing(JudgeClient(JudgeSettings(examples=5), workers=1)) as judge, ThreadPoolExecutor(4) as threads:
+        assert judge.judge(case, "f", answer("f", 40)).passed
+        assert judge.pid
+        os.kill(judge.pid, signal.SIGSTOP)  # no reply comes before the pool is closed
+        function = describe_function(case, "f", None, asdict(JudgeSettings(examples=5)))
+        requests = [
+            judge.pool.submit(EncodedRequest({"action": "list", "function": function}), text) for text in "abcd"
+        ]
+        waiting = [threads.submit(judge.pool.wait, request) for request in requests]
+        judge.close()
+        for reply in waiting:
             with pytest.raises(JudgeError, match="closed"):
-                verdict.result(30)
-    assert two.pool.pids == []
-    assert two.judge(case, "f", answer("f", 40)).passed
+                reply.result(30)
+        assert judge.pool.pids == []
+        assert judge.judge(case, "f", answer("f", 40)).passed
 
 
 # -- the process that asks
