@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from pytest_llmcompiler.corpus.possible_values import PossibleValues
 from pytest_llmcompiler.corpus.relations import relations_by_name
@@ -38,6 +38,8 @@ _MAX_CALLS_READ, _MAX_CALLS = 500, 100_000
 `main` is not run further: a loop may make millions of the same call."""
 MAX_INPUTS = 8
 """Different inputs of a function that are recorded, unless the caller asks for more."""
+_UNNAMED_ARGUMENTS = 8
+"""Arguments without a name that are read of a call."""
 _MAX_DEPTH = 6
 """Pointers that are followed one after the other. Deeper pointers become null."""
 _MAX_ELEMENTS = 64
@@ -103,6 +105,13 @@ def record_main_inputs(
     return recorded
 
 
+def _list_unnamed(function: Function) -> Iterator[Param]:
+    """The arguments without a name that a call may have, where the function reads one type alone: the places of
+    arguments depend on their types. Nothing tells how many there are. What is read behind the last one is garbage."""
+    if len(function.unnamed) == 1:
+        yield from (Param(f"...[{index}]", function.unnamed[0]) for index in range(_UNNAMED_ARGUMENTS))
+
+
 class _EnoughInputsError(LLMCompilerError):
     """Ends the run of `main` when every function has its inputs, or has been called often enough."""
 
@@ -117,7 +126,7 @@ class _CallReader:
 
     def read_input(self, function: Function, globals: Mapping[str, Type], possible: PossibleValues) -> Input:
         """The arguments and global variables of the call at which the machine has stopped."""
-        params = function.params
+        params = (*function.params, *_list_unnamed(function))
         in_memory = self._machine.program.target.convention.locate_result(function).is_in_memory
         images = self._machine.guest.read_arguments([param.type for param in params], in_memory=in_memory)
         args = tuple(self._read_values(params, images))

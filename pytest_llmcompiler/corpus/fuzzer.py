@@ -264,7 +264,11 @@ class Corpus(Generic[EntryT]):
         self.reserve = list(dict.fromkeys((*self._varied, *chosen)))
 
     def vary(self, named: int, constants: Collection[int]) -> None:
-        """Find variations of the seeds for the reserve: see `systematic`, which has the parameters."""
+        """Find variations of the seeds for the reserve: see `systematic`, which has the parameters.
+
+        Those that take an edge which no seed takes are added to the entries.
+        """
+        known = {edge for kind, edge, _ in self._pool.features if kind == "edge"}
         for input in generate_systematically(self._pool[:], named, self._restricted, constants):
             if not self._may_go_on("varying"):
                 return
@@ -273,7 +277,14 @@ class Corpus(Generic[EntryT]):
                 continue
             self._seen.add(input)
             with contextlib.suppress(UndefinedInputError):
-                if _count_bytes(input) <= _VARIED_BYTES and self._probe_once(input).steps <= _RESERVE_STEPS:
+                if _count_bytes(input) > _VARIED_BYTES:
+                    continue
+                result = self._probe_once(input)
+                edges = {edge for kind, edge, _ in result.features if kind == "edge"}
+                if edges - known:
+                    self._add(input)
+                    known |= edges
+                elif result.steps <= _RESERVE_STEPS:
                     self._varied.append(input)
 
     def list_missed(self) -> list[tuple[Input, str]]:

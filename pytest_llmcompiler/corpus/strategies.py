@@ -17,8 +17,10 @@ from pytest_llmcompiler.program.case import ArgRule
 from pytest_llmcompiler.values.c_types import Function, Int, Param, Type
 from pytest_llmcompiler.values.input import STANDARD_INPUT, Input, Value, point_to_text
 
-_UNNAMED_ARGUMENTS = 8
-"""Integers that are passed after the named parameters of a variadic function."""
+_UNNAMED_COUNTS = (8, 8, 8, 8, 6, 4, 2, 0)
+"""Arguments that are passed after the named parameters of a variadic function: mostly more than are read."""
+_UNKNOWN_TYPES: tuple[Type, ...] = (Int(8, True, "long"),)
+"""Their types where nothing tells which the function reads."""
 _IS_4GIB_ALIGNED = (False, False, False, True)
 """Whether an input with objects is 4 GiB aligned: one of four. The others detect accesses past the end."""
 
@@ -51,7 +53,8 @@ def build_input_strategy(
     Where the function `reads_input`, the text of standard input is part of the input.
     """
     learned, possible = learned or {}, possible or PossibleValues({})
-    params = function.params + (_unnamed_params() if function.variadic else ())
+    unnamed = (function.unnamed or _UNKNOWN_TYPES) if function.variadic else ()
+    params = function.params
     drawer = InputDrawer(ScalarStrategies(hints), learned)
     named = relations_by_name([param.name for param in params], [param.type for param in params], rules)
     relations = merge_relations(named, learned.get(None), rules)
@@ -62,8 +65,9 @@ def build_input_strategy(
         if given_inputs and draw.boolean():
             return draw_variation(draw, drawer, given_inputs)
         drawer.begin()
-        values = drawer.draw_members(draw, params, relations, rules)
-        args = tuple(Value(param.type, *value) for param, value in zip(params, values, strict=True))
+        all_params = (*params, *_draw_unnamed(draw, unnamed))
+        values = drawer.draw_members(draw, all_params, relations, rules)
+        args = tuple(Value(param.type, *value) for param, value in zip(all_params, values, strict=True))
         variable_values = tuple(_draw_globals(draw, drawer, variables, variable_relations, possible))
         if reads_input:
             variable_values = (*variable_values, (STANDARD_INPUT, point_to_text(_draw_text(draw, hints))))
@@ -107,5 +111,7 @@ def _draw_text(draw: Draw, hints: Hints) -> bytes:
     return b"\n".join(lines) + b"\n" * draw.boolean() if lines else b""
 
 
-def _unnamed_params() -> tuple[Param, ...]:
-    return tuple(Param(f"...[{index}]", Int(8, True, "long")) for index in range(_UNNAMED_ARGUMENTS))
+def _draw_unnamed(draw: Draw, types: tuple[Type, ...]) -> Iterator[Param]:
+    """The arguments behind the named ones, each of one of the types; none where there are no types."""
+    for index in range(draw(_UNNAMED_COUNTS) if types else 0):
+        yield Param(f"...[{index}]", draw(types) if len(types) > 1 else types[0])

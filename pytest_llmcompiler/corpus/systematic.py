@@ -13,7 +13,8 @@
 - Texts without some of their lines: what a parser takes for granted behind others.
 - A text of one letter that another text has at each of its places.
 - Structures full of garbage, where the function reads none of it.
-- Structures of which one pointer leads to themselves: a ring of one element, as far as one looks.
+- Structures of which one pointer is null, or leads to themselves or to an object of its own: where most inputs have two
+  equal pointers, as in a ring of one element, these tell them apart.
 - Further arguments of a variadic function: the first of them are passed in registers, the later ones on the stack.
 """
 
@@ -24,12 +25,13 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from pytest_llmcompiler.corpus.grammar import find_phrases, nest
+from pytest_llmcompiler.corpus.input_edits import list_pointers
 from pytest_llmcompiler.corpus.input_numbers import set_number
 from pytest_llmcompiler.corpus.mutator import is_text, set_content
 from pytest_llmcompiler.corpus.seed_pool import Seed, branch_features
 from pytest_llmcompiler.corpus.turns import take_in_turn
-from pytest_llmcompiler.values.c_types import Float, Int, Pointer, Struct
-from pytest_llmcompiler.values.input import Alias, Input, Object, Value, replace_object
+from pytest_llmcompiler.values.c_types import FILE, Float, Function, Int, Struct, Type
+from pytest_llmcompiler.values.input import Alias, Input, Object, Value, replace_object, set_pointer
 
 _LENGTHS = (*range(131), 255, 256, 257, 511, 512, 513)
 _MEASURED_SEEDS = 2
@@ -59,9 +61,12 @@ _MAX_LINES, _MAX_LINE_BYTES = 10, 512
 """Lines of a text of which each run is left out, and its bytes."""
 _MATCHED_LENGTH = 31
 """The length of a text that has one letter among others. Some functions take no more than 31."""
+_LINKED_SEEDS, _MAX_LINKED = 4, 4
+"""Seeds whose structures get other pointers, and the structures of each."""
 _GARBAGE = b"\xa5\x5a\x96\x69"
-_VARIADIC_COUNTS = (6, 7, 9, 12, 16)
-"""Variadic arguments: the convention passes up to 5 or 6 of them in registers, and 8 floats."""
+_VARIADIC_COUNTS, _VARIADIC_SEEDS = (6, 7, 9, 12, 16), 3
+"""Variadic arguments: the convention passes up to 5 or 6 of them in registers, and 8 floats. And the inputs that get so
+many: of the first ones, which `main` passes, of those that get furthest, and of the latest."""
 
 
 def generate_systematically(
@@ -85,11 +90,11 @@ def generate_systematically(
         _drop_lines(by_reach[:_SHORTENED_SEEDS]),
         _match_once(seeds),
         _fill_structures(by_reach[:_FURTHEST_SEEDS]),
-        _point_to_themselves(by_reach[:_PAIRED_SEEDS]),
+        _set_pointers(by_reach[:_LINKED_SEEDS]),
         _nest_texts(seeds, constants),
         _single_characters(seeds, constants),
         _vary_texts(by_reach),
-        _add_arguments(seeds, named),
+        _add_arguments([*seeds[:_VARIADIC_SEEDS], *by_reach[:_VARIADIC_SEEDS], *seeds[-_VARIADIC_SEEDS:]], named),
     )
     for further in measured[1:]:
         yield from further
@@ -257,17 +262,26 @@ def _fill_structures(seeds: Sequence[Seed]) -> Iterator[Input]:
                 yield _set_data(seed.input, number, _repeat(_GARBAGE, len(target.data)))
 
 
-def _point_to_themselves(seeds: Sequence[Seed]) -> Iterator[Input]:
+def _set_pointers(seeds: Sequence[Seed]) -> Iterator[Input]:
+    """Each pointer of a structure null, to the structure itself if it may, and to another object that is like the one
+    that it leads to, or like the structure: two pointers that most inputs have equal differ, and others are equal."""
     for seed in seeds:
-        for number, target in enumerate(seed.objects):
-            fields = target.element.fields if isinstance(target.element, Struct) and not target.element.union else ()
-            for field in fields:
-                if isinstance(field.type, Pointer) and field.type.target == target.element and target.data:
-                    kept = tuple(link for link in target.links if link[0] != field.offset)
-                    links = tuple(
-                        sorted((*kept, (field.offset, Alias(target.element, number, 0))), key=lambda one: one[0])
-                    )
-                    yield replace_object(seed.input, number, lambda old, links=links: replace(old, links=links))  # type: ignore[misc]
+        for number, owner in enumerate(seed.objects[:_MAX_LINKED]):
+            if not isinstance(owner.element, Struct) or not owner.data:
+                continue
+            for offset, pointer in list_pointers(owner.element):
+                if pointer.target is None or isinstance(pointer.target, Function) or pointer.target is FILE:
+                    continue
+                yield set_pointer(seed.input, number, offset, None)
+                if pointer.target is owner.element:
+                    yield set_pointer(seed.input, number, offset, Alias(owner.element, number, 0))
+                for other in _find_like(seed, pointer.target):
+                    yield set_pointer(seed.input, number, offset, replace(other, links=()))
+
+
+def _find_like(seed: Seed, element: Type) -> list[Object]:
+    """The first object of a type, if there is one."""
+    return [target for target in seed.objects if target.element == element][:1]
 
 
 def _drop_repeated(seeds: Iterable[Seed]) -> Iterable[Seed]:
@@ -332,16 +346,48 @@ def _vary_texts(seeds: Sequence[Seed]) -> Iterator[Input]:
 
 
 def _add_arguments(seeds: Sequence[Seed], named: int) -> Iterator[Input]:
-    """More variadic arguments, and the number that counts them."""
-    for seed in (*seeds[:_PAIRED_SEEDS], *seeds[-_PAIRED_SEEDS:]):
-        given = seed.input.args[named:]
-        targets = [target for value in given for _, target in value.links]
-        if not given or any(not isinstance(target, Object) or target.links for target in targets):
+    """More variadic arguments: as many as a named one counts, up to one that ends them, and as a named text says."""
+    for seed in _drop_repeated(seeds):
+        if not _has_movable_arguments(seed, named):
             continue
-        for count in _VARIADIC_COUNTS:
-            args: tuple[Value, ...] = (*seed.input.args[:named], *itertools.islice(itertools.cycle(given), count))
-            input = replace(seed.input, args=args)
-            for counter in seed.counters:
-                if counter.value == len(given) and counter.kind == "arg" and counter.owner < named:
-                    input = set_number(input, counter, count)
-            yield input
+        given = seed.input.args[named:]
+        counters = [one for one in seed.counters if one.kind == "arg" and one.owner < named]
+        for counter, count in itertools.product(
+            [one for one in counters if 0 < one.value <= len(given)][:1], _VARIADIC_COUNTS
+        ):
+            input = _repeat_arguments(seed.input, named, given[: counter.value], count)
+            yield set_number(input, counter, count)
+        for (length, end), count in itertools.product(_find_terminators(given), _VARIADIC_COUNTS):
+            yield _repeat_arguments(seed.input, named, given[:length], count, end)
+        yield from _repeat_formats(seed, named)
+
+
+def _has_movable_arguments(seed: Seed, named: int) -> bool:
+    """Whether an input has unnamed arguments, of which none leads to what other arguments lead to."""
+    given = seed.input.args[named:]
+    targets = [target for value in given for _, target in value.links]
+    return bool(given) and all(isinstance(target, Object) and not target.links for target in targets)
+
+
+def _find_terminators(given: Sequence[Value]) -> Iterator[tuple[int, Value]]:
+    """The first argument that is zero or null, and the first that is -1, with the number of those before it."""
+    for end in (b"\0", b"\xff"):
+        ends = (at for at, value in enumerate(given) if at and not value.links and not value.data.strip(end))
+        yield from ((at, given[at]) for at in itertools.islice(ends, 1))
+
+
+def _repeat_formats(seed: Seed, named: int) -> Iterator[Input]:
+    """A text that has a letter or a conversion for each argument, and its arguments, both several times."""
+    numbers = [number for position, number in _list_owners(seed).items() if position < named]
+    for number, count in itertools.product(numbers, _VARIADIC_COUNTS):
+        text = seed.objects[number].data.partition(b"\0")[0] if is_text(seed.objects[number]) else b""
+        length = text.count(b"%") or len(text)
+        given = seed.input.args[named:][:length]
+        if 0 < length == len(given):
+            times = -(-count // length)
+            input = set_content(seed, number, text * times + b"\0")
+            yield _repeat_arguments(input, named, given, times * length)
+
+
+def _repeat_arguments(input: Input, named: int, given: Sequence[Value], count: int, *ends: Value) -> Input:
+    return replace(input, args=(*input.args[:named], *itertools.islice(itertools.cycle(given), count), *ends))

@@ -15,7 +15,7 @@ from pytest_llmcompiler.emulator.observation import ELSEWHERE, Constants
 from pytest_llmcompiler.emulator.stack import CALLER_FRAME, STACK_SIZE, STACK_START
 from pytest_llmcompiler.program.image import ProgramImage, ProgramSegment, SymbolRange
 from pytest_llmcompiler.targets.code import AssembledCode, CodeSegment
-from pytest_llmcompiler.values.layout import ALIGNED_SLOTS, SLOTS, STREAMS, STUB_SIZE, STUBS, Layout
+from pytest_llmcompiler.values.layout import STREAMS, STUB_SIZE, STUBS, Layout, is_in_slot
 
 Region = Literal["stack", "candidate", "data", "constant", "object", "heap", "none"]
 """A kind of memory: `candidate` is a candidate's own writable memory, `data` the program's, `object` the slots of the
@@ -99,7 +99,7 @@ class AddressMap(CodeAddresses):
             return "constant"
         if self.is_in_candidate(address) and self._candidate and address != self._candidate.entry:
             return "constant"  # data among the code
-        if SLOTS[0].address <= address <= ALIGNED_SLOTS[-1].address + ALIGNED_SLOTS[-1].size:
+        if is_in_slot(address):
             return "object"
         return "heap" if is_heap(address) else "none"
 

@@ -397,9 +397,9 @@ class Machine:
         return _ALLOCATION_COST * self._heap.allocation_count + len(self._external_calls.calls) + len(objects)
 
     @property
-    def library_share(self) -> float:
-        """Bytes of code that the last run executed, for each byte of the case's own code."""
-        return self._blocks.executed_bytes / max(1, self._blocks.case_bytes)
+    def executed_code(self) -> tuple[int, int]:
+        """Bytes of code that the last run executed, and those of them that are the case's own."""
+        return self._blocks.executed_bytes, self._blocks.case_bytes
 
     def limit_host_cost(self, most: int) -> None:
         """End further runs about where they cost the host so much (see `host_cost`)."""

@@ -88,7 +88,8 @@ class Probe:
         self._letters: list[tuple[bytes, bytes]] = []
         self._searches = 0
         self._text_features: set[Feature] = set()
-        self._library_weight = 1.0
+        self._executed_bytes = self._own_bytes = 0
+        """Of the runs that `note_library` was told of."""
         self.effort = 0
         """The edges of the last run, with the host's work converted to steps."""
         self.cost = 0
@@ -111,12 +112,19 @@ class Probe:
         """Free the machine."""
         self._machine.close()
 
-    def expect_library(self, share: float) -> None:
-        """Take in how many bytes of code a run executes for each byte of the case's own code.
+    def note_library(self, executed: int, own: int) -> None:
+        """Take in how many bytes of code a run has executed, and how many of them are the case's own.
 
-        The probe does not count what the library does, so that the cost of its own steps stands for both.
+        The probe does not count what the library does, so that the cost of its own steps stands for both: as much as
+        in all runs together. One long run in the library says little of the next.
         """
-        self._library_weight = max(self._library_weight, 1 + _LIBRARY_STEPS * (share - 1))
+        self._executed_bytes += executed
+        self._own_bytes += own
+
+    @property
+    def _library_weight(self) -> float:
+        """What a step costs with what the library does for it, in steps."""
+        return 1 + _LIBRARY_STEPS * (self._executed_bytes / max(1, self._own_bytes) - 1) if self._executed_bytes else 1
 
     def run(self, layout: Layout, call: CallSetup, max_steps: int) -> Observation:
         """Run the function on an input; the observation has only the outcome, the fault and the exit code.

@@ -198,7 +198,7 @@ class Oracle:
             run = self._count_by_probe(run)
         self._has_run_golden = True
         self._budget.charge(_run_cost(run, golden))
-        self._machines.probe.expect_library(golden.library_share)
+        self._machines.probe.note_library(*golden.executed_code)
         return run
 
     def _count_by_probe(self, run: Observation) -> Observation:
@@ -211,7 +211,7 @@ class Oracle:
         """Run the start of a run that takes too long, to teach the probe how much its runs cost."""
         self._machines.golden.run(layout, call, _SAMPLE_INSTRUCTIONS)
         self._has_run_golden = True
-        self._machines.probe.expect_library(self._machines.golden.library_share)
+        self._machines.probe.note_library(*self._machines.golden.executed_code)
 
     def lay_out(self, input: Input) -> tuple[Layout, abi.CallSetup]:
         """An input in memory, with the registers and the stack that pass it."""

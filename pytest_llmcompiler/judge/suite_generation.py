@@ -94,7 +94,10 @@ class SuiteGenerator:
         long = list(corpus.entries)[-1:]
         self.coverage = self._measure_coverage(corpus)
         reaching = self._reach_further(corpus)
+        before = len(corpus.entries)
         corpus.vary(len(params), self._hints.numbers)
+        if len(corpus.entries) > before:
+            self.coverage = self._measure_coverage(corpus)
         self._choose(corpus, {*self.from_main, *given, *long, *reaching}, texts)
         corpus.close()
         return corpus

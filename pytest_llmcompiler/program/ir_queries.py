@@ -193,9 +193,9 @@ def end_pointer_receivers(module: llvm.ModuleRef) -> frozenset[str]:
 def _is_start_of_object(value: llvm.ValueRef) -> bool:
     """True for a pointer to a variable, its first element or a member, for null, and for a value that is no pointer."""
     text = str(value).strip()
-    member = re.match(r"%\S+ = getelementptr (?:(?:\w+ )*%|.*, i64 0, i64 0$)", text)
+    part = _FIRST_OR_MEMBER.match(text.partition(" = ")[2])
     variable = re.match(r"@\S+ = |%\S+ = alloca |ptr null$", text)
-    return str(value.type) != "ptr" or bool(member or variable)
+    return str(value.type) != "ptr" or bool(part or variable)
 
 
 def keeps_inner_pointers(text: str) -> bool:

@@ -146,9 +146,10 @@ class Reference(CompiledProgram):
         if self.case.is_ir:
             return signature.signatures_from_ir(self.module)
         types = signature.signatures_from_dwarf(self.debug_image, find_indirect_arguments(self.program_module))
-        return types | {
+        types |= {
             name: replace(types[name], result=None) for name in resultless_functions(self.module) if name in types
         }
+        return types | signature.add_unnamed_types(self.program_module, types)
 
     @functools.cached_property
     def variables(self) -> Mapping[str, Type]:

@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmcompiler.program.ir_queries import function_head
-from pytest_llmcompiler.program.varargs import find_common_tail
+from pytest_llmcompiler.program.varargs import find_common_tail, find_read_types
 from pytest_llmcompiler.values import va_list
 from pytest_llmcompiler.values.c_types import (
     FILE,
@@ -211,6 +211,12 @@ def _add_tail(module: llvm.ModuleRef, function: llvm.ValueRef, signature: Functi
     if any(map(find_unsupported, types)):
         return signature
     return replace(signature, params=(*signature.params, *_unnamed_params(types)), format=has_format)
+
+
+def add_unnamed_types(module: llvm.ModuleRef, types: Mapping[str, Function]) -> dict[str, Function]:
+    """The variadic functions among some, with the types that they read of their unnamed arguments."""
+    read = {name: find_read_types(module, name) for name, type in types.items() if type.variadic}
+    return {name: replace(types[name], unnamed=unnamed) for name, unnamed in read.items() if unnamed}
 
 
 def _unnamed_params(types: Iterable[Type]) -> tuple[Param, ...]:

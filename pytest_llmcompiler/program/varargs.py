@@ -1,12 +1,13 @@
-"""The arguments that follow the named ones in calls of variadic functions that a module only declares."""
+"""The arguments that follow the named ones in calls of variadic functions."""
 
 from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from pytest_llmcompiler.program.ir_queries import mentioned_globals
 from pytest_llmcompiler.values.c_types import Float, Int, Pointer, Type
 
 if TYPE_CHECKING:
@@ -24,6 +25,15 @@ _PASSED_TYPES: dict[str, Type] = {
     "ptr": Pointer(None),
 }
 """The types of promoted arguments."""
+_READ_ARGUMENT = re.compile(
+    r"^ +(%\S+) = phi ptr \[[^\n\]]*\], \[[^\n\]]*\]\n +%\S+ = load (\w+), ptr \1\b"
+    r"|^ +(%\S+) = load ptr, ptr (%\S+), [^\n]*\n +(%\S+) = getelementptr inbounds i8, ptr \3, i64 8\n"
+    r" +store ptr \5, ptr \4, [^\n]*\n +%\S+ = load (\w+), ptr \3\b"
+    r"|= va_arg ptr %\S+, (\w+)",
+    re.M,
+)
+"""What clang -O0 makes of `va_arg`: a read from where one of two ways has found the argument, among the saved registers
+or on the stack; for Windows from the stack alone; and what IR has for it."""
 _MAX_ARGUMENTS = 64
 """Arguments of the longest format that is understood."""
 
@@ -71,6 +81,40 @@ def find_common_tail(
         return True, []
     agree = all(list(map(_kind, types)) == list(map(_kind, tails[0])) for types in tails)
     return False, tails[0] if agree else []
+
+
+def find_read_types(module: llvm.ModuleRef, name: str) -> tuple[Type, ...]:
+    """The types that a variadic function reads with `va_arg`, or that functions do which it may give its `va_list`.
+
+    Of structs and of `long double` nothing is found. What a pointer leads to is no part of IR: it is a text where every
+    call passes a constant text, and where no call in the module tells it may be either, a text or anything.
+    """
+    functions = {function.name: str(function) for function in module.functions if not function.is_declaration}
+    own = [functions[name]] if name in functions else []
+    reached = [functions[other] for other in sorted(mentioned_globals(module, name)) if other in functions]
+    words = _find_read_words(own) or _find_read_words(reached)
+    types = [_PASSED_TYPES[word] for word in words if word != "ptr"]
+    return (*types, *_guess_pointers(module, name)) if "ptr" in words else tuple(types)
+
+
+def _find_read_words(texts: Iterable[str]) -> list[str]:
+    """The IR types that functions read with `va_arg`, in the order of the table, from the functions' texts."""
+    found = {match[2] or match[6] or match[7] for text in texts for match in _READ_ARGUMENT.finditer(text)}
+    return [word for word in _PASSED_TYPES if word in found]
+
+
+def _guess_pointers(module: llvm.ModuleRef, name: str) -> tuple[Type, ...]:
+    text, anything = Pointer(_CHAR), _PASSED_TYPES["ptr"]
+    named = len(list(module.get_function(name).arguments))
+    pointers = [
+        operand
+        for operands, _ in _find_calls(module, name)
+        for operand in operands[named:]
+        if str(operand.type) == "ptr" and not str(operand).endswith("ptr null")
+    ]
+    if not pointers:
+        return text, anything
+    return (text,) if all(_constant_string(pointer) is not None for pointer in pointers) else (text, anything)
 
 
 def find_indirect_arguments(module: llvm.ModuleRef) -> dict[str, list[Type]]:

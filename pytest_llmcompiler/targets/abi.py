@@ -134,8 +134,11 @@ class CallingConvention(ABC):
         """The type as which an argument is passed that stands in the place of `...`."""
         return type
 
-    def find_variadic_registers(self, registers: Mapping[str, int]) -> dict[str, int]:
-        """The registers that a call of a variadic function sets in addition, given those that hold its arguments."""
+    def find_variadic_registers(self, registers: Mapping[str, int], undefined: bytes) -> dict[str, int]:
+        """The registers that a call of a variadic function sets in addition, given those that hold its arguments.
+
+        What the convention leaves open in them depends on `undefined`, the contents of undefined bits.
+        """
         return {}
 
     @property
@@ -169,8 +172,9 @@ class CallingConvention(ABC):
             inverse = CallSetup(plain.place(images, _INVERTED), b"") if plain.has_undefined_bits else setup
             return self._finish(setup, inverse, buffer)
         setup = self._distribute(types, images, variadic=variadic, undefined=_UNDEFINED)
-        if not self.shadow_space and all(type.size % _WORD == 0 for type in types):
-            inverse = setup  # no argument leaves a part of a word undefined
+        is_open = variadic and self.vector_count_register is not None
+        if not (self.shadow_space or is_open) and all(type.size % _WORD == 0 for type in types):
+            inverse = setup  # nothing leaves a part of a word undefined
         else:
             inverse = self._distribute(types, images, variadic=variadic, undefined=_INVERTED)
         return self._finish(setup, inverse, buffer)
@@ -208,7 +212,7 @@ class CallingConvention(ABC):
             copies.append(ArgumentCopy(pointer, len(stack)))
             stack += image
         if variadic:
-            registers.update(self.find_variadic_registers(registers))
+            registers.update(self.find_variadic_registers(registers, undefined))
         return CallSetup(registers, bytes(stack) + bytes(-len(stack) % _AREA_ALIGNMENT), None, tuple(copies))
 
     def read_arguments(

@@ -78,9 +78,12 @@ class SystemV(CallingConvention):
                 offset += -(-type.size // _EIGHTBYTE) * _EIGHTBYTE
         return locations
 
-    def find_variadic_registers(self, registers: Mapping[str, int]) -> dict[str, int]:
-        """`rax` holds the number of vector registers that are used (its lowest byte, `al`, is what callees read)."""
-        return {"rax": sum(name.startswith("xmm") for name in registers)}
+    def find_variadic_registers(self, registers: Mapping[str, int], undefined: bytes) -> dict[str, int]:
+        """`al`, the lowest byte of `rax`, is an upper bound of how many vector registers are used, and at most 8: just
+        that number in one call, and 8 in its inverse. The rest of `rax` is undefined."""
+        used = sum(name.startswith("xmm") for name in registers)
+        bound = len(_VECTOR_ARGUMENTS) if undefined[0] & 1 == 0 else used
+        return {"rax": int.from_bytes(bytes([bound]) + undefined, "little")}
 
 
 def classify_eightbytes(type: Type) -> tuple[EightbyteClass, ...]:

@@ -78,7 +78,7 @@ class MicrosoftX64(CallingConvention):
         """A floating-point argument in the place of `...` is passed like an integer of its size."""
         return Int(type.size, False, type.name) if isinstance(type, Float) else type
 
-    def find_variadic_registers(self, registers: Mapping[str, int]) -> dict[str, int]:
+    def find_variadic_registers(self, registers: Mapping[str, int], undefined: bytes) -> dict[str, int]:
         """Floating-point arguments are in the integer registers of their positions too, where a variadic callee reads
         them."""
         pairs = zip(self.integer_registers, _VECTORS)

@@ -145,6 +145,8 @@ class Function:
     """Whether the last parameter is a printf format, which determines the arguments that follow."""
     ends: bool = True
     """Whether callers may pass a pointer to the end of an object: such a pointer can't be read through."""
+    unnamed: tuple[Type, ...] = ()
+    """The types that a variadic function reads of arguments without a name, as far as its code tells."""
     size: int = 1
     align: int = 1
 

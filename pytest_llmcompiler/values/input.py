@@ -237,6 +237,41 @@ def drop_links(input: Input, is_dropped: Callable[[str, int], bool]) -> Input:
     return replace(input, args=args, globals=globals)
 
 
+def set_pointer(input: Input, number: int, offset: int, target: PointerTarget | None) -> Input:
+    """The input with another target of the pointer at an offset in an object; None: null. An alias has the number that
+    its object has before, and a new object has no links.
+
+    The objects that the pointer led to are gone, as far as it led to its own, and aliases of them are null.
+    """
+    owner = list_objects(input)[number]
+    before = tuple(link for link in owner.links if link[0] < offset)
+    first = number + 1 + _count_linked(before)
+    removed = _count_linked(tuple(link for link in owner.links if link[0] == offset))
+    added = int(isinstance(target, Object))
+
+    def renumber(index: int) -> int | None:
+        if index < first:
+            return index
+        return None if index < first + removed else index - removed + added
+
+    behind = tuple(link for link in owner.links if link[0] > offset)
+    links = (*before, *(((offset, target),) if target is not None else ()), *behind)
+    changed = replace_object(input, number, lambda old: replace(old, links=links))
+    return replace(
+        changed,
+        args=tuple(replace(value, links=_renumber(value.links, renumber)) for value in changed.args),
+        globals=tuple(
+            (name, replace(value, links=_renumber(value.links, renumber))) for name, value in changed.globals
+        ),
+    )
+
+
+def _count_linked(links: Links) -> int:
+    objects: list[Object] = []
+    _collect_objects(links, objects)
+    return len(objects)
+
+
 def _count_objects(values: tuple[Value, ...]) -> int:
     return len(list_objects(Input(values)))
 

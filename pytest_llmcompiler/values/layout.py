@@ -35,9 +35,12 @@ MAX_OBJECT_BYTES = 17 * PAGE
 """Size of the largest object: more than 65,535 bytes, so that code which counts in 16 bits fails on it."""
 _ALIGNED_SLOT_COUNT = 10
 """Number of slots for inputs that are 4 GiB aligned. Each mapped piece of memory slows the emulator down."""
-_SLOT_ENDS, _SLOT_STARTS, _SLOT_DISTANCE = 0x7F1A00000000, 0x7F5A00000000, 1 << 32
-"""Addresses at which the first slot ends and the first aligned slot starts, and the distance to the next slot. All of
-them are multiples of 4 GiB: there, address arithmetic in 32 bits gives wrong results."""
+_SLOT_ENDS, _SLOT_DISTANCE = 0x7F1A00000000, 1 << 32
+"""The address at which the first slot ends, and the distance to the next end. Both are multiples of 4 GiB: there, address
+arithmetic in 32 bits gives wrong results."""
+_FIRST_ALIGNED_BIT = 37
+"""The first aligned slot starts at 2 to this power, each other one at twice the address of the one before, all below 2^47, where addresses of user space end. So two of them have no bit in common: code that combines two pointers
+where it should test one takes them for null."""
 ARENA = SMALL_SLOTS * PAGE + LARGE_SLOTS * MAX_OBJECT_BYTES
 """Bytes of all slots together. They are adjacent in the host's memory and far apart in the guest's."""
 
@@ -77,10 +80,17 @@ SLOTS = tuple(
 """The slots of inputs that are not aligned. Each ends at a multiple of 4 GiB, with no memory behind it. The second page
 of a large one begins at a multiple of 64 KiB."""
 ALIGNED_SLOTS = tuple(
-    Slot(address=_SLOT_STARTS + index * _SLOT_DISTANCE, size=slot.size, host=slot.host)
+    Slot(address=1 << (_FIRST_ALIGNED_BIT + index), size=slot.size, host=slot.host)
     for index, slot in enumerate(SLOTS[:_ALIGNED_SLOT_COUNT])
 )
 """The slots of inputs that are 4 GiB aligned. They share the host's memory with the first `SLOTS`."""
+
+
+def is_in_slot(address: int) -> bool:
+    """Whether an address lies among those of slots, or at the end of one. Between slots no memory lies."""
+    return SLOTS[0].address <= address <= SLOTS[-1].address + SLOTS[-1].size or any(
+        slot.address <= address <= slot.address + slot.size for slot in ALIGNED_SLOTS
+    )
 
 
 @dataclass(frozen=True)

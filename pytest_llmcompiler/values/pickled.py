@@ -137,7 +137,7 @@ def _inner_types(type: Type) -> Sequence[Type | None]:
     if isinstance(type, Pointer):
         return [type.target]
     if isinstance(type, Function):
-        return [type.result, *(param.type for param in type.params)]
+        return [type.result, *(param.type for param in type.params), *type.unnamed]
     return [type.element] if isinstance(type, Array) else []
 
 

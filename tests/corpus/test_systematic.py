@@ -8,7 +8,7 @@ from pytest_llmcompiler.corpus.grammar import nest
 from pytest_llmcompiler.corpus.seed_pool import Seed
 from pytest_llmcompiler.corpus.systematic import generate_systematically, resize
 from pytest_llmcompiler.emulator.coverage import Comparisons
-from pytest_llmcompiler.values.c_types import Int, Pointer
+from pytest_llmcompiler.values.c_types import Field, Int, Pointer, Struct
 from pytest_llmcompiler.values.input import Alias, Input, Object, Value, list_objects
 
 CHAR = Int(1, True, "char", character=True)
@@ -91,6 +91,52 @@ def test_a_variadic_function_gets_more_arguments() -> None:
     assert (number(7), *[number(5), number(6)] * 3, number(5)) in calls
     texts = seed(number(1), pointer(CHAR, b"x\0"))
     assert {len(input.args) for input in generate_systematically([texts], 1, (), ())} >= {7, 8, 10, 13, 17}
+
+
+def test_a_counter_counts_fewer_arguments_than_are_passed() -> None:
+    given = seed(number(2), number(5), number(6), number(1000), number(1001))
+    calls = {input.args for input in generate_systematically([given], 1, (), ())}
+    assert (number(6), *[number(5), number(6)] * 3) in calls
+
+
+def test_an_argument_that_ends_the_others_stays_the_last_one() -> None:
+    for end in (0, -1):
+        ended = seed(number(7), number(5), number(6), number(end), number(1000))
+        calls = {input.args for input in generate_systematically([ended], 1, (), ())}
+        assert (number(7), *[number(5), number(6)] * 4, number(5), number(end)) in calls
+    first, second, null = pointer(CHAR, b"a\0"), pointer(CHAR, b"b\0"), Value(Pointer(CHAR), bytes(8))
+    calls = {input.args for input in generate_systematically([seed(first, second, null)], 1, (), ())}
+    assert (first, *[second] * 6, null) in calls
+
+
+def test_a_text_that_names_its_arguments_is_repeated_with_them() -> None:
+    for text, length in ((b"is", 2), (b"%d, %s. ", 2), (b"s", 1)):
+        named = seed(pointer(CHAR, text + b"\0"), number(5), number(6), number(1000))
+        given = [number(5), number(6)][:length]
+        inputs = generate_systematically([named], 1, (), ())
+        calls = {(list_objects(input)[0].data, *input.args[1:]) for input in inputs}
+        assert (text * (6 // length) + b"\0", *given * (6 // length)) in calls
+
+
+LINK = Struct("struct link", 24, 8)
+LINK.fields += [Field("prev", 0, Pointer(LINK)), Field("next", 8, Pointer(LINK)), Field("size", 16, INT)]
+
+
+def test_each_pointer_of_a_structure_gets_targets_of_its_own() -> None:
+    inside = Object(LINK, 1, b"\2".rjust(24, b"\0"), ((0, Alias(LINK, 0, 0)), (8, Alias(LINK, 1, 0))))
+    ring = Object(LINK, 1, b"\1".rjust(24, b"\0"), ((0, inside), (8, Alias(LINK, 1, 0))))
+    behind = Value(Pointer(LINK), bytes(8), ((0, Alias(LINK, 1, 0)),))
+    links = {}
+    for input in generate_systematically([seed(Value(Pointer(LINK), bytes(8), ((0, ring),)), behind)], 2, (), ()):
+        first = list_objects(input)[0]
+        kinds = tuple(target.index if isinstance(target, Alias) else "new" for _, target in first.links)
+        links[tuple(at for at, _ in first.links), kinds] = len(list_objects(input)), input.args[1].links
+    here = ((0, Alias(LINK, 1, 0)),)
+    assert links[(0, 8), ("new", 0)] == (2, here)  # next leads to the structure itself
+    assert links[(0, 8), ("new", "new")] == (3, here)  # to another structure
+    assert links[(0,), ("new",)] == (2, here)  # to none
+    assert links[(0,), (0,)] == (1, ())  # prev leads to the structure: what it led to is gone, and aliases of that
+    assert links[(), ()] == (1, ())
 
 
 def test_long_overlaps_have_room_behind_what_is_counted() -> None:

@@ -316,14 +316,16 @@ def test_functions_that_may_get_an_end_pointer(compiled: Compile) -> None:
     struct point { int x, y; };
     int table[4];
     void apart(int *, int *), members(int *, int *), arrays(int *, int *), range(int *, int *), globals(int *, int *);
-    void f(void) {
+    void points(struct point *, struct point *), steps(struct point *), first(struct point *, struct point *);
+    void f(struct point *q, int n) {
         int a, b, c[4], d[4];
-        struct point p;
+        struct point p, all[3];
         apart(&a, &b); apart(0, table); members(&p.x, &p.y); arrays(c, d); range(c, c + 4); globals(table, table + 4);
+        points(all, all + 3); steps(q + n); first(all, &p);
     }
     """
     externals = compiled(source).external_functions
-    assert {name for name, type in externals.items() if type.ends} == {"range", "globals"}
+    assert {name for name, type in externals.items() if type.ends} == {"range", "globals", "points", "steps"}
 
 
 @pytest.mark.parametrize(

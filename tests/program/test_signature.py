@@ -259,3 +259,37 @@ declare void @other(i32)
         assert find_unsupported(signatures[name].params[0].type), name
     assert find_unsupported(signatures["e"].result)
     assert find_unsupported(signatures["e"].params[1].type)
+
+
+VARIADIC = """
+#include <stdarg.h>
+#include <stddef.h>
+#define READ(type) va_list ap; va_start(ap, n); type x = va_arg(ap, type); va_end(ap); return x;
+int ints(int n, ...) { READ(int) }
+long long longs(int n, ...) { READ(long long) }
+double doubles(int n, ...) { READ(double) }
+char *texts(int n, ...) { READ(char *) }
+int *numbers(int n, ...) { READ(int *) }
+int none(int n, ...) { return n; }
+static double from(int n, va_list ap) { return n ? va_arg(ap, int) : va_arg(ap, double); }
+double handed(int n, ...) { va_list ap; va_start(ap, n); double x = from(n, ap); va_end(ap); return x; }
+int main(void) {
+    int x = 0;
+    return texts(1, "a") == texts(2, "b", (char *)NULL) || numbers(1, &x) == &x;
+}
+"""
+
+
+@pytest.mark.parametrize("target", ["x86_64-linux", "aarch64-linux", "x86_64-windows"])
+def test_what_a_function_reads_of_its_unnamed_arguments(compiled: Compile, target: str) -> None:
+    types = {
+        name: [type.name for type in one.unnamed] for name, one in compiled(VARIADIC, target=target).signatures.items()
+    }
+    assert {name: read for name, read in types.items() if read} == {
+        "ints": ["int"],
+        "longs": ["long"],
+        "doubles": ["double"],
+        "texts": ["char *"],
+        "numbers": ["char *", "void *"],
+        "handed": ["int", "double"],
+    }

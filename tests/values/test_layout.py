@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from pytest_llmcompiler.errors import LayoutError
@@ -33,9 +35,9 @@ def test_objects_end_at_unmapped_pages() -> None:
 def test_objects_of_an_aligned_input_start_at_multiples_of_4_gib() -> None:
     objects = [Object(CHAR, 5, b"hello"), Object(INT, 3, bytes(12)), Object(CHAR, PAGE + 1, bytes(PAGE + 1))]
     values = tuple(Value(Pointer(o.element), bytes(8), ((0, o),)) for o in objects)
-    assert all(
-        target.address % (1 << 32) == 0 for target in lay_out(Input(values, is_4gib_aligned=True), list("abc")).objects
-    )
+    placed = lay_out(Input(values, is_4gib_aligned=True), list("abc")).objects
+    assert all(target.address % (1 << 32) == 0 for target in placed)
+    assert not any(one.address & other.address for one, other in itertools.combinations(placed, 2))
     many = Input(
         tuple(Value(Pointer(CHAR), bytes(8), ((0, Object(CHAR, 1, b"a")),)) for _ in range(20)), is_4gib_aligned=True
     )
