@@ -36,11 +36,12 @@ MAX_OBJECT_BYTES = 17 * PAGE
 _ALIGNED_SLOT_COUNT = 10
 """Number of slots for inputs that are 4 GiB aligned. Each mapped piece of memory slows the emulator down."""
 _SLOT_ENDS, _SLOT_DISTANCE = 0x7F1A00000000, 1 << 32
-"""The address at which the first slot ends, and the distance to the next end. Both are multiples of 4 GiB: there, address
-arithmetic in 32 bits gives wrong results."""
+"""The address at which the first slot ends, and the distance to the next end. Both are multiples of 4 GiB: there,
+address arithmetic in 32 bits gives wrong results."""
 _FIRST_ALIGNED_BIT = 37
-"""The first aligned slot starts at 2 to this power, each other one at twice the address of the one before, all below 2^47, where addresses of user space end. So two of them have no bit in common: code that combines two pointers
-where it should test one takes them for null."""
+"""The first aligned slot starts at 2 to this power, each other one at twice the address of the one before, all below
+2^47, where addresses of user space end. So two of them have no bit in common: code that combines two pointers where it
+should test one takes them for null."""
 ARENA = SMALL_SLOTS * PAGE + LARGE_SLOTS * MAX_OBJECT_BYTES
 """Bytes of all slots together. They are adjacent in the host's memory and far apart in the guest's."""
 
