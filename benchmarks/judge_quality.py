@@ -3,7 +3,7 @@
     python benchmarks/judge_quality.py [--folder DIR …] [--examples 10,50,200] [--only false-alarms|misses]
         [--target aarch64-linux] [--faults 20] [--functions NAME,…] [--jobs 2] [--seed 1] [--json FILE]
         [--cflags='-std=gnu89 -Iinclude'] [--files 40] [--functions-per-file 5] [--texts 8] [--effort 0,1,10]
-        [--steering 16] [--resume]
+        [--steering 16] [--resume] [--without reserve,constants]
     python benchmarks/judge_quality.py --reproduce 'cases/sort.c::merge O2 #17'
     python benchmarks/judge_quality.py --known-misses [--effort 0,1,10]
 
@@ -12,7 +12,8 @@ functions and texts are drawn, the same for the same seed. A folder with a `comp
 files are those that it names, compiled with their flags and linked with each other. Faults are seeded into clang's own
 code at O0 and O2. A fault that the judge passes is missed, unless it is shown to make no difference: by a proof, or by
 a person in `equivalent.txt`. `--known-misses` judges those of `known_misses.txt`, which make a difference and were
-passed once. `--resume` goes on with a measurement that was interrupted: files in the file of `--json` are done.
+passed once. `--without` tells what parts of the search for inputs add. `--resume` goes on with a measurement that was
+interrupted: files in the file of `--json` are done.
 The exit code is 1 if there is any false alarm or a fault of the harness.
 """
 
@@ -46,7 +47,9 @@ from quality import tables
 from quality.inspected import apply_inspected, read_inspected
 from quality.known_misses import judge_known_misses
 from quality.measure import Measured, Plan, measure, open_reference, read_results, seed_faults
+from quality.parts import PARTS
 
+from pytest_llmcompiler.files import cache_folder
 from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
 from pytest_llmcompiler.judge.settings import check_effort
 from pytest_llmcompiler.program.case import SUFFIXES
@@ -76,7 +79,10 @@ def main() -> int:
         tuple(shlex.split(options.cflags)),
         options.effort,
         options.steering,
+        options.without,
     )
+    if options.without:  # corpora from the usual cache were generated with all parts
+        os.environ["LLMC_CACHE"] = str(cache_folder() / f"without-{'-'.join(options.without)}")
     if options.reproduce:
         return _reproduce(options.reproduce, files, plan)
     if options.known_misses:
@@ -132,6 +138,13 @@ def _parse_arguments() -> argparse.Namespace:
         type=_parse_efforts,
         default=(JudgeSettings().effort,),
         help="of the second look: one number or several, 0,1,10",
+    )
+    parser.add_argument(
+        "--without",
+        type=lambda text: tuple(text.split(",")),
+        default=(),
+        metavar="PARTS",
+        help=f"leave out parts of how inputs are found: {', '.join(PARTS)}",
     )
     parser.add_argument("--known-misses", action="store_true", help="judge the faults of known_misses.txt, and end")
     parser.add_argument(

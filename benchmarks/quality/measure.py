@@ -26,6 +26,7 @@ from quality.asserts import choose_assert_inputs, is_seen_by_assert
 from quality.equivalence import Text, equivalent
 from quality.faults import Fault, choose, generate_faults
 from quality.interface import find_entry
+from quality.parts import leave_out
 from quality.steering import generate_steering_faults
 
 FAULT_LEVELS = ("O0", "O2")
@@ -54,6 +55,8 @@ class Plan:
     """Efforts of the second look. The lists use the last one; each other one only adds a row to a table."""
     steering: int = 0
     """Faults of the kinds by which suites are chosen, for each function and level."""
+    without: tuple[str, ...] = ()
+    """Parts of how inputs are found that are left out (see `parts`)."""
 
     def choose_functions(self, name: str, functions: Sequence[str]) -> list[str]:
         """The functions of a file to measure, in the order of the file."""
@@ -161,6 +164,7 @@ def open_reference(name: str, path: Path, plan: Plan) -> Reference:
 def measure(name: str, path: Path, plan: Plan) -> Measured:
     """Measure a file. A fault of the harness on one function is an entry in `errors`."""
     result = Measured(name)
+    leave_out(plan.without)
     try:
         reference = open_reference(name, path, plan)
         functions = plan.choose_functions(name, reference.functions)
