@@ -6,8 +6,9 @@ A quiet session judges answers of the model `tiny` to some functions of cases/sm
 more, which a signal ends: SIGTERM, SIGKILL and SIGINT in turn, without pytest-xdist and with two workers of it in turn,
 with an empty cache and with that of the quiet session in turn. The moment is random within the time that the quiet
 session took. A second after pytest has ended, every process that the session had started must be gone: workers, judges,
-templates, compilers, the owner of the model. This program is their subreaper (prctl(2)), so that none can hide. Then
-`--llmc-resume` finishes the session. Its table and its verdicts must be those of the quiet session.
+templates, compilers, the owner of the model; and every temporary file. This program is their subreaper (prctl(2)), so
+that none can hide. Then `--llmc-resume` finishes the session. Its table and its verdicts must be those of the quiet
+session.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ _FUNCTIONS = ("letter_index", "sum_of_squares", "length", "common_divisor", "rev
 _SIGNALS = (signal.SIGTERM, signal.SIGKILL, signal.SIGINT)
 _PR_SET_CHILD_SUBREAPER = 36
 """From linux/prctl.h."""
+_OF_PYTEST = "pytest-of-"
+"""The folder of temporary files that pytest keeps itself."""
 _LEFT_SECONDS, _GONE_SECONDS = 1.0, 30.0
 """How long after the end of pytest no process may be left, and how long those that are left are looked at."""
 
@@ -73,14 +76,14 @@ class Outcome(NamedTuple):
     left: tuple[str, ...]
     """The processes that were left."""
     files: tuple[str, ...]
-    """What of this package was left in the folder for temporary files."""
+    """What was left in the folder for temporary files."""
     difference: str
     """How the resumed session differs from the quiet one; empty where it does not."""
 
     @property
     def is_clean(self) -> bool:
         """Whether nothing was left, and the session could be resumed."""
-        return not self.left and not self.difference
+        return not self.left and not self.files and not self.difference
 
 
 class Place:
@@ -156,7 +159,7 @@ def run_kill(place: Place, number: int, kill: Kill, quiet: Quiet) -> Outcome:
     left = _watch(start + end_seconds)
     _end_descendants()
     process.wait()
-    files = tuple(sorted(entry.name for entry in temporary.glob("llmc-*")))
+    files = tuple(sorted(entry.name for entry in temporary.iterdir() if not entry.name.startswith(_OF_PYTEST)))
     judged = len(place.read_verdicts(record))
     output = place.run(place.build_command(record, kill.workers, "--llmc-resume"), cache, temporary)
     difference = quiet.compare(place.read_verdicts(record), output)

@@ -24,6 +24,7 @@ from pytest_llmcompiler.assembler.gas_lines import (
 )
 from pytest_llmcompiler.assembler.gas_sections import SECTION_DIRECTIVES, SectionTracker
 from pytest_llmcompiler.assembler.position_map import PositionMap
+from pytest_llmcompiler.assembler.quoted_names import remove_quotes
 from pytest_llmcompiler.assembler.statements import ParsedAssembly, Statement, StatementKind
 from pytest_llmcompiler.assembler.tokens import SYMBOL, parse_integer, split_operands
 from pytest_llmcompiler.errors import AssemblyError
@@ -59,7 +60,8 @@ _LARGEST_EXPONENT = 32
 def parse_assembly(source: str, dialect: Dialect) -> ParsedAssembly:
     """Parse a text. Raises AssemblyError for text that no assembler should get, and UnsupportedError."""
     check_length(source)
-    return _GasParser(masm.convert_to_gnu(source) if dialect.accepts_masm else source, dialect).parse()
+    converted = masm.convert_to_gnu(source) if dialect.accepts_masm else source
+    return _GasParser(remove_quotes(converted), dialect).parse()
 
 
 def parse_translation(translation: PositionMap, dialect: Dialect) -> ParsedAssembly:

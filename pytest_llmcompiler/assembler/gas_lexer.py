@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from pytest_llmcompiler.assembler.statements import ParsedAssembly
+from pytest_llmcompiler.letters import FOREIGN_LETTERS
 
 _TOKEN = re.compile(
     r"""
@@ -20,6 +21,8 @@ _TOKEN = re.compile(
 )
 _TOKEN_START = re.compile(r"[\"'/#;\n]")
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b-\x0c\x0e-\x1f\x7f\u0080-\u009f\ud800-\udfff]|\r(?!\n)")
+_NO_NAME = re.compile(rf"[^\x00-\x7f{FOREIGN_LETTERS}]")
+"""A character that no name has, nor any other part of assembly."""
 
 _Token = tuple[str, int, int]
 """The name of a group of `_TOKEN`, start and end. A plain tuple, since there is one for each line of a text."""
@@ -29,7 +32,7 @@ def split_statements(parsed: ParsedAssembly) -> tuple[list[tuple[int, int]], str
     """Return the span of each statement, and the source with its comments replaced by as many blanks.
 
     Raises AssemblyError for control characters, unterminated literals and comments, and characters beyond ASCII that
-    stand outside of strings and comments.
+    stand outside of strings and comments and are no letters of names.
     """
     source = parsed.source
     control = _CONTROL_CHARACTER.search(source)
@@ -89,11 +92,11 @@ def _is_first(source: str, start: int) -> bool:
 
 
 def _check_ascii(parsed: ParsedAssembly, tokens: Sequence[_Token]) -> None:
-    """Raise AssemblyError for a character beyond ASCII in the text between literals and comments."""
+    """Raise AssemblyError for a character between literals and comments that is neither ASCII nor a letter."""
     begin = 0
     for _, start, end in (*tokens, ("end", len(parsed.source), len(parsed.source))):
-        bad = re.search(r"[^\x00-\x7f]", parsed.source[begin:start])
+        bad = _NO_NAME.search(parsed.source, begin, start)
         if bad:
             message = f"character {bad[0]!r} outside of strings and comments"
-            raise parsed.build_error(message, begin + bad.start())
+            raise parsed.build_error(message, bad.start())
         begin = end

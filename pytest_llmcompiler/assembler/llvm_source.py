@@ -21,18 +21,20 @@ from pytest_llmcompiler.assembler.linkage import (
     format_debug_information,
 )
 from pytest_llmcompiler.assembler.operands import is_movsxd
+from pytest_llmcompiler.assembler.quoted_names import add_quotes, count_added_quotes
 from pytest_llmcompiler.assembler.reach import is_branch
 from pytest_llmcompiler.assembler.statements import ParsedAssembly, Statement
 from pytest_llmcompiler.assembler.tokens import LITERAL
 from pytest_llmcompiler.errors import AssemblyError
+from pytest_llmcompiler.letters import FOREIGN_LETTERS
 
-NAME_START = r"(?<![\w.@?\"])(?<![\w.]\$)"
+NAME_START = rf"(?<![\w.@?\"{FOREIGN_LETTERS}])(?<![\w.{FOREIGN_LETTERS}]\$)"
 """The pattern of a position where a name may begin. The $ of an immediate is not part of a name."""
-_PLAIN_NAME = re.compile(r"(?!\.L)[A-Za-z_.][\w.$]*")
+_PLAIN_NAME = re.compile(rf"(?!\.L)[A-Za-z_.{FOREIGN_LETTERS}][\w.${FOREIGN_LETTERS}]*")
 _LITERAL = re.compile(LITERAL)
-_LOCAL_LABEL = re.compile(rf"{NAME_START}\.L[\w.$?]*")
+_LOCAL_LABEL = re.compile(rf"{NAME_START}\.L[\w.$?{FOREIGN_LETTERS}]*")
 _LITERAL_OR_LOCAL = re.compile(rf"{LITERAL}|{_LOCAL_LABEL.pattern}")
-_WORD = re.compile(r"[\w.$?]+")
+_WORD = re.compile(rf"[\w.$?{FOREIGN_LETTERS}]+")
 _MOST_NEW_LETTERS = 3
 """Of how many letters at the start of a label a new spelling may have others: 140,000 spellings, more than a text of
 the longest length can use up for more than a few labels."""
@@ -66,6 +68,8 @@ class LLVMSource:
         self._lines: list[str] = []
         self._origins: list[int | None] = []
         """For each line, the position of its first character in the source; None for added lines."""
+        self._unquoted: dict[int, str] = {}
+        """Number of a line with a name that is not ASCII -> the line without the quotes of LLVM's assembler."""
         self._lengthened_lines: set[int] = set()
         """Lines whose mnemonic has become one letter longer."""
 
@@ -142,6 +146,9 @@ class LLVMSource:
     def _emit(self, line: str, origin: int | None = None) -> None:
         if origin is not None and self._new_locals and ".L" in line:
             line = _LITERAL_OR_LOCAL.sub(lambda match: self._new_locals.get(match[0], match[0]), line)
+        if not line.isascii():
+            self._unquoted[len(self._lines)] = line
+            line = add_quotes(line)
         self._lines.append(line)
         self._origins.append(origin)
 
@@ -230,7 +237,9 @@ class LLVMSource:
             return 0, 0
         before = self._lines[number].encode()[: column - 1].decode("utf-8", "ignore")
         is_behind_mnemonic = " " in before.replace("\t", " ")
-        return self.parsed.locate(origin + len(before) - (number in self._lengthened_lines and is_behind_mnemonic))
+        added = count_added_quotes(self._unquoted.get(number, ""), len(before))
+        added += number in self._lengthened_lines and is_behind_mnemonic
+        return self.parsed.locate(origin + len(before) - added)
 
 
 def _list_spellings(label: str) -> Iterator[str]:
@@ -249,7 +258,7 @@ def _choose_tag(source: str) -> str:
 
 def build_name_pattern(name: str) -> str:
     """The pattern of a whole name in assembly."""
-    return rf"{NAME_START}{re.escape(name)}(?![\w.$?])"
+    return rf"{NAME_START}{re.escape(name)}(?![\w.$?{FOREIGN_LETTERS}])"
 
 
 def _rename(line: str, old: str, new: str) -> str:

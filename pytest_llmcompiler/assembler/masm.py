@@ -11,14 +11,16 @@ import re
 from collections.abc import Callable, Iterator
 
 from pytest_llmcompiler.assembler.tokens import parse_integer
+from pytest_llmcompiler.letters import FOREIGN_LETTERS
 
-_LISTING = re.compile(r"^[ \t]*[\w$?@]+[ \t]+(?:PROC|SEGMENT)\b", re.IGNORECASE | re.MULTILINE)
+_LISTING = re.compile(rf"^[ \t]*[\w$?@{FOREIGN_LETTERS}]+[ \t]+(?:PROC|SEGMENT)\b", re.IGNORECASE | re.MULTILINE)
 """Matches in listings, and in no other assembly."""
-_TOKEN = re.compile(r"""(?P<comment>;.*)|(?P<string>'[^']*'|"[^"]*")|(?P<word>[\w$?@.]+)""")
+_TOKEN = re.compile(rf"""(?P<comment>;.*)|(?P<string>'[^']*'|"[^"]*")|(?P<word>[\w$?@.{FOREIGN_LETTERS}]+)""")
 _HEXADECIMAL = re.compile(r"([0-9][0-9a-f]*)[hr]", re.IGNORECASE)
 """An integer (`h`), or the bits of a floating-point number (`r`)."""
 _NAME_AND_DIRECTIVE = re.compile(
-    r"([\w$.]+)[ \t]+(proc|endp|segment|ends|db|byte|dw|word|dd|dword|dq|qword)\b(?![ \t]+ptr)(.*)", re.IGNORECASE
+    rf"([\w$.{FOREIGN_LETTERS}]+)[ \t]+(proc|endp|segment|ends|db|byte|dw|word|dd|dword|dq|qword)\b(?![ \t]+ptr)(.*)",
+    re.IGNORECASE,
 )
 _DIRECTIVE = re.compile(r"([\w.]+)\b(.*)")
 _IGNORED = ("include", "includelib", "extrn", "extern", "title", "option", "end", "assume")

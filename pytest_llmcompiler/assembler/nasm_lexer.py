@@ -12,21 +12,22 @@ from fractions import Fraction
 from typing import Literal, NamedTuple
 
 from pytest_llmcompiler.errors import AssemblyError
+from pytest_llmcompiler.letters import FOREIGN_LETTERS
 
 TokenKind = Literal["number", "string", "word", "escaped", "operator"]
 """`escaped` is a word with a `$` in front, which is always a symbol: `$eax`."""
 
 _TOKEN = re.compile(
-    r"""
+    rf"""
       (?P<blank>(?:[ \t\r\f\xa0]|\\\r?\n)+)
     | (?P<comment>;(?:[^\\\n]|\\\r?\n|\\)*)
     | (?P<end>\n)
     | (?P<string>'[^'\n]*'|"[^"\n]*"|`(?:\\[^\n]|[^`\\\n])*`)
     | (?P<number>0[xX][0-9a-fA-F_]+(?:\.[0-9a-fA-F_]*)?[pP][+-]?\d+|\d[\d_]*(?:\.[\d_]*(?:[eE][+-]?\d+)?|[eE][+-]\d+)
         |\$?\d\w*)
-    | (?P<word>[A-Za-z_.@][\w.?@$\#~]*|\?[\w.?@$\#~]+)
-    | (?P<escaped>\$[A-Za-z_.?@][\w.?@$\#~]*)
-    | (?P<operator><<<|>>>|<=>|<<|>>|//|%%|==|!=|<>|<=|>=|&&|\|\||\^\^|\$\$|[-+*/%~!&|^()\[\],:=<>?${}\#])
+    | (?P<word>[A-Za-z_.@{FOREIGN_LETTERS}][\w.?@$\#~{FOREIGN_LETTERS}]*|\?[\w.?@$\#~{FOREIGN_LETTERS}]+)
+    | (?P<escaped>\$[A-Za-z_.?@{FOREIGN_LETTERS}][\w.?@$\#~{FOREIGN_LETTERS}]*)
+    | (?P<operator><<<|>>>|<=>|<<|>>|//|%%|==|!=|<>|<=|>=|&&|\|\||\^\^|\$\$|[-+*/%~!&|^()\[\],:=<>?${{}}\#])
     | (?P<bad>.)
     """,
     re.VERBOSE | re.ASCII,

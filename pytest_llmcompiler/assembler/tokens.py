@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-SYMBOL = r"[A-Za-z_.$?][\w.$?]*"
+from pytest_llmcompiler.letters import FOREIGN_LETTERS
+
+SYMBOL = rf"[A-Za-z_.$?{FOREIGN_LETTERS}][\w.$?{FOREIGN_LETTERS}]*"
 """The pattern of a symbol that needs no quotes."""
 LITERAL = r"""'(?:\\.|[^'\\])'|"(?:\\.|[^"\\])*\""""
 """The pattern of a string or a character, with its quotes."""

@@ -5,13 +5,11 @@ Two processes that build at once each write their own file, and the last one win
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import functools
 import hashlib
 import os
 import platform
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,6 +20,7 @@ from pathlib import Path
 from pytest_llmcompiler.errors import EngineError
 from pytest_llmcompiler.files import cache_folder
 from pytest_llmcompiler.seccomp import list_numbers
+from pytest_llmcompiler.temporary import make_folder
 
 _FLAGS = (
     *("-std=c11", "-D_GNU_SOURCE", "-O2", "-g0"),
@@ -80,9 +79,7 @@ def build_in_cache(folder: str, key: str, name: str, compile: Callable[[str], No
 
 @functools.cache
 def _temporary_folder() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="llmc-engine-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
+    return make_folder()
 
 
 def _source_folder() -> Path:

@@ -27,15 +27,17 @@ from pytest_llmcompiler.importers.supercoder import read_supercoder
 from pytest_llmcompiler.importers.table import read_with_columns
 from pytest_llmcompiler.importers.texts import read_angha, read_ir
 from pytest_llmcompiler.judge.verdict import harmless
+from pytest_llmcompiler.letters import FOREIGN_LETTERS
 from pytest_llmcompiler.program.clang import Toolchain
+from pytest_llmcompiler.program.ir_names import spell_plainly
 from pytest_llmcompiler.program.syntax_check import CompileFault, find_uncompilable
 
 _GROUP = 512
 """Rows that are handled together."""
 _SHOWN_PLACES = 3
 """Rows that are named for each fault."""
-_IR_FUNCTION = re.compile(r'^define\b[^@\n]*@"?([A-Za-z_$.][\w$.]*)"?\(', re.M)
-_SYMBOL = re.compile(r"[A-Za-z_$.][\w$.]*")
+_SYMBOL = re.compile(rf"[A-Za-z_$.{FOREIGN_LETTERS}][\w$.{FOREIGN_LETTERS}]*")
+_IR_FUNCTION = re.compile(rf'^define\b[^@\n]*@"?({_SYMBOL.pattern})"?\(', re.M)
 
 FORMATS: dict[str, Callable[[Row], ImportedCase]] = {
     "exebench": read_exebench,
@@ -227,7 +229,7 @@ def _list_under_test(case: ImportedCase) -> list[str]:
         return ["main"]
     if case.functions:
         return list(case.functions)
-    names = _IR_FUNCTION.findall(case.text) if case.suffix == ".ll" else list_functions(case.text)
+    names = _IR_FUNCTION.findall(spell_plainly(case.text)) if case.suffix == ".ll" else list_functions(case.text)
     return [name for name in dict.fromkeys(names) if name != "main"]
 
 

@@ -1,4 +1,4 @@
-"""Names with other letters than ASCII's, which no assembler here reads."""
+"""Names with letters that no name in C has, which no assembler here reads."""
 
 from __future__ import annotations
 
@@ -7,24 +7,23 @@ from collections.abc import Iterable
 
 from pytest_llmcompiler.errors import NoCodeError
 from pytest_llmcompiler.judge.verdict import Verdict
+from pytest_llmcompiler.letters import is_name
 
-_ESCAPED = re.compile(rb"\\([0-9A-Fa-f]{2})")
+_ESCAPED = re.compile(r"\\[89A-Fa-f][0-9A-Fa-f]")
+"""A byte beyond ASCII that is no part of a letter, as IR writes it."""
 
 
 def find_foreign_name(names: Iterable[str]) -> str | None:
-    """The first name that is not ASCII, in plain letters. IR writes each byte of such letters as two digits: `\\C3\\A9`
-    is é."""
+    """The first name that is not ASCII and has other letters than names in C may have, or bytes that are no UTF-8."""
     for name in names:
-        data = _ESCAPED.sub(lambda byte: bytes.fromhex(byte[1].decode()), name.encode("utf-8", "surrogatepass"))
-        decoded = data.decode("utf-8", "replace")
-        if not decoded.isascii():
-            return decoded
+        if (not name.isascii() and not is_name(name)) or _ESCAPED.search(name):
+            return name
     return None
 
 
 def describe_foreign_name(name: str) -> str:
     """Why nothing can be said of code with such a name."""
-    return f"the name {name} has other letters than ASCII's, which no assembler here reads"
+    return f"the name {name} has letters that no name in C has, and no assembler here reads them"
 
 
 def describe_missing_code(error: NoCodeError, function: str) -> Verdict:

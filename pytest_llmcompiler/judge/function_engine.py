@@ -58,10 +58,13 @@ class FunctionEngine:
         self._build_image, self._has_looks, self._is_first_enough = build_image, has_looks, is_first_enough
         self._templates: dict[ImageKind, EngineTemplate] = {}
         self._failures = 0
+        self._last_failure = ""
         self._passed: dict[tuple[ImageKind, bytes, LookRequest | None], EngineResult] = {}
         """What is known of candidates that pass, by their code and what was looked for. Those that were asked for
         last are at the end."""
         self.statistics = EngineStatistics()
+        self.problem = ""
+        """Why the engine did not run the last candidate; empty where it did, or where it can run no such one."""
 
     @contextlib.contextmanager
     def sample(self) -> Iterator[None]:
@@ -98,6 +101,7 @@ class FunctionEngine:
         """
         # The code and the look determine what happens: texts with the same code need not run again.
         key = kind, candidate.identity, look
+        self.problem = ""
         result = self._passed.get(key)
         if result is None:
             image = write_candidate(program, candidate, function)
@@ -123,10 +127,21 @@ class FunctionEngine:
     def _run(
         self, kind: ImageKind, image: bytes, look: LookRequest | None = None, *, is_first_enough: bool = False
     ) -> EngineResult | None:
-        template = self._open(kind)
-        if template is None:
-            return None
-        return self._guard(lambda: template.run(image, look, is_first_enough=is_first_enough))
+        for _ in range(_ATTEMPTS):
+            template = self._open(kind)
+            if template is None:
+                self.problem = self._last_failure
+                return None
+            try:
+                result = template.run(image, look, is_first_enough=is_first_enough)
+            except EngineError as error:  # the template is gone: the candidate is no cause of that
+                self._fail(error)
+                self.close()
+                continue
+            self._failures = 0
+            self.problem = "" if result else "the engine's process for it ended"
+            return result
+        return None
 
     def _run_for_glibc(self, kind: ImageKind, image: bytes, first: EngineResult) -> EngineResult:
         """The result of a candidate, joined with what it shows of what is expected of code for glibc."""
@@ -167,16 +182,20 @@ class FunctionEngine:
             try:
                 has_twin = self._has_looks and not kind.of_glibc
                 self._templates[kind] = open_template(self._build_image(kind), has_twin=has_twin)
-            except EngineError:
-                self._failures += 1
+            except EngineError as error:
+                self._fail(error)
         return self._templates.get(kind)
+
+    def _fail(self, error: EngineError) -> None:
+        self._failures += 1
+        self._last_failure = self.problem = str(error)
 
     def _guard(self, action: Callable[[], _Result]) -> _Result | None:
         """The result of an action of the template; None where the template fails, which is then given up."""
         try:
             result = action()
-        except EngineError:
-            self._failures += 1
+        except EngineError as error:
+            self._fail(error)
             self.close()
             return None
         self._failures = 0

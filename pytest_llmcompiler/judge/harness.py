@@ -181,6 +181,10 @@ class Harness:
         leads: Sequence[Lead] | None = None
         if result and (settled or judged.verdict.passed) and self._look.has_looked(result):
             detail["second_look"], leads = describe_look(result), result.leads
+        elif request and not result and judged.verdict.passed and self.engine.problem:
+            warning = f"{self.function}: a sample that passes got no second look: {self.engine.problem}"
+            detail["warning"] = "\n".join(filter(None, (detail.get("warning"), warning)))
+            judged = judged._replace(verdict=replace(judged.verdict, detail=judged.verdict.detail | detail))
         elif natively and judged.verdict.passed and request is not None:
             detail["second_look"], leads = self._look_natively(differential, request)
         if leads is not None:

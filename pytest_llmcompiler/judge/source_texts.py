@@ -18,6 +18,8 @@ import threading
 import time
 from pathlib import Path
 
+from pytest_llmcompiler.temporary import remove_at_end
+
 _LOCK = threading.Lock()
 _KEPT_SECONDS = 86400.0
 """How long a file is kept that nobody asks for: longer than a request waits that needs it, but for one of thousands
@@ -38,6 +40,7 @@ def write_source(source: str) -> Path:
     with _LOCK:
         if not path.exists():
             if not folder.exists():
+                remove_at_end(folder)
                 folder.mkdir(mode=0o700)
                 _remove_at_exit(folder)
             path.write_bytes(data)

@@ -22,6 +22,7 @@ from pytest_llmcompiler.judge.engine_fuzzing import MAX_ROUNDS, EngineFuzzer
 from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
 from pytest_llmcompiler.judge.main_inputs import find_main_inputs
 from pytest_llmcompiler.judge.oracle import Oracle, SuiteEntry
+from pytest_llmcompiler.program.ir_names import print_ir
 from pytest_llmcompiler.values.input import Input, set_standard_input
 
 _GIVEN_TEXT_INPUTS = 3
@@ -176,5 +177,5 @@ class SuiteGenerator:
         """Constants and strings of the code that the function reaches."""
         reference = self._under_test.reference
         reached = reference.mentioned_globals(self._under_test.function) | {self._under_test.function}
-        code = (str(function) for function in reference.program_module.functions if function.name in reached)
+        code = (print_ir(function) for function in reference.program_module.functions if function.name in reached)
         return find_hints("\n".join(code), reference.program_ir)

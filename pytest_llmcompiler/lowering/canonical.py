@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from pytest_llmcompiler.program.ir_extract import normalise
+from pytest_llmcompiler.program.ir_names import print_ir
 from pytest_llmcompiler.program.ir_rewrites import remove_value_names
 from pytest_llmcompiler.targets.dialect import Dialect
 from pytest_llmcompiler.targets.target import Target
@@ -37,7 +38,7 @@ def canonicalise_module(module: llvm.ModuleRef, target: Target) -> str:
     The module itself loses its names.
     """
     remove_value_names(module)
-    return strip_ir(normalise(str(module), target))
+    return strip_ir(normalise(print_ir(module), target))
 
 
 def strip_assembly(text: str, dialect: Dialect) -> str:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from pytest_llmcompiler import sandbox
 from pytest_llmcompiler.assembler.gas import parse_assembly
 from pytest_llmcompiler.assembler.llvm_engine import build_object_call
+from pytest_llmcompiler.assembler.quoted_names import add_quotes
 from pytest_llmcompiler.errors import (
     AssemblyError,
     ChildDiedError,
@@ -24,6 +25,7 @@ from pytest_llmcompiler.errors import (
     SandboxError,
     UnsupportedError,
 )
+from pytest_llmcompiler.letters import FOREIGN_LETTERS
 from pytest_llmcompiler.lowering.canonical import canonicalise_module
 from pytest_llmcompiler.program.ir import (
     binary_size,
@@ -36,6 +38,7 @@ from pytest_llmcompiler.program.ir import (
     parse,
     read_bitcode,
 )
+from pytest_llmcompiler.program.ir_names import print_ir
 from pytest_llmcompiler.targets.target import Target
 
 _SECONDS, _SECONDS_PER_MEBIBYTE = 5, 20
@@ -52,7 +55,7 @@ _EXTENSION = re.compile(r"\+(?:s?sse3|sse4\.[12]|popcnt|aes|pclmul|crc32|cx16)")
 _QUOTED = re.compile(r'"[^"\n]*"')
 _INLINE_ASSEMBLY = re.compile(r'^module asm|\basm (?:sideeffect |alignstack |inteldialect |unwind )*""', re.MULTILINE)
 """Inline assembly in IR whose strings are empty."""
-_LOCAL_LABEL = re.compile(r"(?<![\w.$])\.L[\w.$]+")
+_LOCAL_LABEL = re.compile(rf"(?<![\w.$])\.L[\w.${FOREIGN_LETTERS}]+")
 _LAST_WORDS = re.compile(r"(?:LLVM ERROR|error): ([^\n]+)")
 """The message that LLVM prints before it ends its process."""
 _QUOTED_LINES = slice(1, 5)
@@ -127,7 +130,7 @@ def _lower(source: str | bytes, level: str | None, target: Target) -> dict[str, 
             "assembly": emit_assembly(parse_again(), level, target),
             "instruction_count": count_instructions(module),
             "object_bytes": object_size(emit_object(parse_again(), target)),
-            "has_assembly": _INLINE_ASSEMBLY.search(_QUOTED.sub('""', str(module))) is not None,
+            "has_assembly": _INLINE_ASSEMBLY.search(_QUOTED.sub('""', print_ir(module))) is not None,
             "canonical_ir": canonicalise_module(module, target),
         }
     except IRError as error:
@@ -157,6 +160,7 @@ def measure_object(assembly: str, target: Target) -> int | None:
         # The text may refer to private data of the program by a local label. LLVM wants local labels to be defined, so
         # those that are not get another first letter.
         text = _LOCAL_LABEL.sub(lambda name: name[0] if name[0] in parsed.labels else f"x{name[0][1:]}", parsed.source)
+        text = "\n".join(map(add_quotes, text.split("\n")))
         object_call = build_object_call(target, f"{syntax}\n{text}\n")
         size = sandbox.call(
             _measure_object,

@@ -7,13 +7,13 @@ import re
 import shlex
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from pytest_llmcompiler.errors import ModelError, NoCSourceError
 from pytest_llmcompiler.model.answer import Answer, Prompt
+from pytest_llmcompiler.temporary import temporary_folder
 
 _TIMEOUT_SECONDS = 120
 """Limit of one call of the compiler, wall clock: a large file takes seconds."""
@@ -74,9 +74,9 @@ class CompilerModel:
         """There is nothing to free."""
 
     def _compile_ir(self, command: Sequence[str], ir: str) -> str:
-        with tempfile.TemporaryDirectory(prefix="llmc-") as folder:
-            Path(folder, "function.ll").write_text(ir, encoding="utf-8")
-            return self._compile(tuple(command), Path(folder), "function.ll")
+        with temporary_folder() as folder:
+            (folder / "function.ll").write_text(ir, encoding="utf-8")
+            return self._compile(tuple(command), folder, "function.ll")
 
     def _compile_file(self, command: tuple[str, ...], prompt: Prompt) -> str:
         """The assembly of a case. A local function that the case defines is compiled so that others can call it.
@@ -106,8 +106,8 @@ class CompilerModel:
         """
         # llc writes assembly unless told otherwise, and refuses -S.
         style = () if Path(command[0]).name.startswith("llc") else ("-S",)
-        with tempfile.TemporaryDirectory(prefix="llmc-") as output_folder:
-            output = Path(output_folder) / "answer.s"
+        with temporary_folder() as output_folder:
+            output = output_folder / "answer.s"
             call = [*command, *style, "-o", str(output), name]
             try:
                 done = subprocess.run(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_llmcompiler.model.answer import Prompt, PromptSource, QuestionKey, Task, has_pass_list
 from pytest_llmcompiler.model.reference import build_reference_answer
+from pytest_llmcompiler.program.ir_names import spell_as_llvm
 
 if TYPE_CHECKING:
     from pytest_llmcompiler.model.prompt import Template
@@ -74,7 +75,7 @@ def _list_fields(
     function = key.function
     count, size = reference.texts.sizes(function)
     fields: dict[str, str | int] = {
-        "ir": reference.texts.ir(function),
+        "ir": spell_as_llvm(reference.texts.ir(function)),
         "ir_count": count,
         "bin_size": size,
         "function": function,
@@ -86,5 +87,5 @@ def _list_fields(
     if "c" in template.fields:
         fields["c"] = reference.texts.c_source(function)
     if short:
-        fields["short_ir"] = short.text
+        fields["short_ir"] = spell_as_llvm(short.text)
     return fields

@@ -16,10 +16,13 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pytest_llmcompiler.errors import LLMCompilerError
+from pytest_llmcompiler.letters import FOREIGN_LETTERS
 from pytest_llmcompiler.program.ir_instructions import FunctionBody, IrInstruction
 from pytest_llmcompiler.program.type_sizes import TypeSizes
 
-_CONSTANT_ADDRESS = re.compile(r"getelementptr (?:inbounds |nuw |nusw )*\(i8, ptr (@[-\w$.]+), i64 (-?\d+)\)")
+_CONSTANT_ADDRESS = re.compile(
+    rf"getelementptr (?:inbounds |nuw |nusw )*\(i8, ptr (@[-\w$.{FOREIGN_LETTERS}]+), i64 (-?\d+)\)"
+)
 _MAX_VALUES = 2000
 """Values that may be addresses of one variable. Above it, the variable counts as escaped."""
 _HARMLESS = ("icmp",)
@@ -142,7 +145,7 @@ def find_accesses(
 
     `initialisers` is the text of the module's variables and aliases.
     """
-    if re.search(rf"= .*{re.escape(symbol)}(?![-\w$.])", initialisers):
+    if re.search(rf"= .*{re.escape(symbol)}(?![-\w$.{FOREIGN_LETTERS}])", initialisers):
         return None
     flow = _AddressFlow(functions, sizes)
     try:
@@ -168,7 +171,7 @@ class _AddressFlow:
 
     def follow_symbol(self, symbol: str, body: FunctionBody, instruction: IrInstruction) -> None:
         """Record what an instruction does with the addresses of a variable that it mentions."""
-        pattern = rf"{re.escape(symbol)}(?![-\w$.])"
+        pattern = rf"{re.escape(symbol)}(?![-\w$.{FOREIGN_LETTERS}])"
         known = 0
         for operand in instruction.operands:
             address = constant_address(operand)

@@ -8,7 +8,6 @@ import os
 import re
 import shlex
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,10 +16,12 @@ from typing import Literal, NamedTuple
 from pytest_llmcompiler.errors import ClangError
 from pytest_llmcompiler.program.elf_file import resolve_debug_relocations
 from pytest_llmcompiler.program.included_files import parse_dependencies, without_folders
+from pytest_llmcompiler.program.ir_names import spell_plainly
 from pytest_llmcompiler.program.ir_rewrites import set_level_attributes
 from pytest_llmcompiler.program.tool_run import ToolRun, name_descriptor, open_in_memory, read_descriptor, run_tool
 from pytest_llmcompiler.targets import get_target
 from pytest_llmcompiler.targets.target import Target
+from pytest_llmcompiler.temporary import temporary_folder
 
 _CODE_FLAGS = ("-fno-stack-protector", "-fPIE", "-w")
 """Flags of every compilation, with warnings off: a case is taken as it is."""
@@ -127,8 +128,8 @@ class Toolchain:
         """
         flags = (*_PLAIN_FLAGS, "-ferror-limit=0")
         pointers = {name: f"llmc_declared_{number}" for number, name in enumerate(names)}
-        with tempfile.TemporaryDirectory(prefix="llmc-") as folder:
-            source = Path(folder) / "declared.c"
+        with temporary_folder() as folder:
+            source = folder / "declared.c"
             while True:
                 lines = (f"#undef {name}\n__typeof__({name}) *{pointer};\n" for name, pointer in pointers.items())
                 source.write_text("".join(lines), encoding="utf-8")
@@ -217,8 +218,8 @@ class Toolchain:
 
     def compile_file(self, path: Path, *flags: str) -> bytes:
         """What clang writes for a file that is no case. Raises ClangError."""
-        with tempfile.TemporaryDirectory(prefix="llmc-") as folder:  # zig's front end writes no standard output
-            output = Path(folder) / "output"
+        with temporary_folder() as folder:  # zig's front end writes no standard output
+            output = folder / "output"
             run_tool([*self.command, *_CODE_FLAGS, *flags, "-o", str(output), str(path)])
             return output.read_bytes()
 
@@ -318,7 +319,7 @@ def assembler_command(target: Target) -> list[str]:
 
 def _decode_ir(data: bytes) -> str:
     """The IR that clang emits, without what a source asks of linkers: programs are linked with the bundled library."""
-    return _LINKER_REQUESTS.sub(b"", data).decode(errors=_BAD_BYTES)
+    return spell_plainly(_LINKER_REQUESTS.sub(b"", data).decode(errors=_BAD_BYTES))
 
 
 def _resolve_debug(data: bytes) -> bytes:

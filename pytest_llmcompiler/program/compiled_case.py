@@ -19,6 +19,7 @@ from pytest_llmcompiler.program.directive_comments import read_ir
 from pytest_llmcompiler.program.included_files import hash_contents
 from pytest_llmcompiler.program.ir import parse
 from pytest_llmcompiler.program.ir_extract import inline_always, retarget
+from pytest_llmcompiler.program.ir_names import print_ir, require_readable_symbols
 from pytest_llmcompiler.program.ir_rewrites import call_memcpy, remove_source_path, tighten_pointer_checks
 from pytest_llmcompiler.program.tool_run import Background
 from pytest_llmcompiler.program.unit_symbols import UnitSymbols, read_symbols
@@ -41,9 +42,10 @@ class CompiledCase:
     def ir(self) -> str:
         """The IR of the whole file. Raises CompileError with the compiler's message where the file does not compile."""
         with self.blame_case():
+            text = read_ir(self.case.path) if self.case.is_ir else self._unit.ir
+            require_readable_symbols(text)
             if not self.case.is_ir:
-                return self._unit.ir
-            text = read_ir(self.case.path)
+                return text
             parse(text)
             return retarget(text, self.target)
 
@@ -193,4 +195,4 @@ def remove_path(text: str) -> str:
 
 def _constants_of(module: llvm.ModuleRef) -> dict[str, str]:
     """The private variables of a module, each with its definition. Their names are not those of the source."""
-    return {value.name: str(value) for value in module.global_variables if value.linkage.name == "private"}
+    return {value.name: print_ir(value) for value in module.global_variables if value.linkage.name == "private"}

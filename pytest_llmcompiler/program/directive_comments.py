@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pytest_llmcompiler.errors import CaseError
+from pytest_llmcompiler.program.ir_names import spell_plainly
 
 _DIRECTIVE = re.compile(r"(?://|;|/\*|^\s*\*)\s*(LLMC\b:?|llmc:)")
 """The start of a directive. It ends with the line or the comment."""
@@ -37,7 +38,7 @@ def read_ir(path: Path) -> str:
     """The text of an IR file. Where it is no UTF-8, bytes beyond ASCII are escaped as IR does in strings and names."""
     data = path.read_bytes()
     try:
-        return data.decode()
+        return spell_plainly(data.decode())
     except UnicodeDecodeError:
         return re.sub(r"[\x80-\xff]", lambda match: f"\\{ord(match[0]):02X}", data.decode("latin-1"))
 

@@ -6,6 +6,7 @@ import functools
 
 from pytest_llmcompiler.errors import IRError, OptimiserError
 from pytest_llmcompiler.program.ir import parse, read_bitcode
+from pytest_llmcompiler.program.ir_names import print_ir
 from pytest_llmcompiler.program.ir_queries import defined_functions, global_names
 from pytest_llmcompiler.program.optimiser import optimise
 from pytest_llmcompiler.program.static_values import StaticValues, local_variables
@@ -70,7 +71,7 @@ class FileFacts:
         if not self.local_variables or not self._values.unread:
             return frozenset()
         unreached = (one for one in parse(self._text).functions if one.name not in self._functions)
-        return self._values.unread.difference(*(global_names(str(one)) for one in unreached))
+        return self._values.unread.difference(*(global_names(print_ir(one)) for one in unreached))
 
     def ir_for(self, function: str) -> str:
         """The module with the facts in it that hold whoever calls the function."""
@@ -80,7 +81,7 @@ class FileFacts:
     def _with_visible(self, function: str) -> str:
         module = parse(self._text)
         module.get_function(function).linkage = "external"
-        return str(module)
+        return print_ir(module)
 
     def _simplify(self, text: str) -> str:
         try:

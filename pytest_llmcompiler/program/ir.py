@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmcompiler.errors import IRError
+from pytest_llmcompiler.program.ir_names import print_ir
 from pytest_llmcompiler.targets import get_target
 from pytest_llmcompiler.targets.target import Target
 
@@ -46,7 +47,7 @@ def merge(texts: Sequence[str]) -> str:
             first.link_in(binding.parse_assembly(text, context=context))
     except RuntimeError as error:
         raise IRError(str(error).strip()) from error
-    return str(first)
+    return print_ir(first)
 
 
 def _dispose_together(module: llvm.ModuleRef, context: llvm.ContextRef) -> None:
@@ -80,7 +81,7 @@ def read_bitcode(bitcode: bytes) -> str:
         context = binding.create_context()
         module = binding.parse_bitcode(bitcode, context=context)
         _dispose_together(module, context)
-        return str(module)
+        return print_ir(module)
     except RuntimeError as error:
         raise IRError(str(error).strip()) from error
 

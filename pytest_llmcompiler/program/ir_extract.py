@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llmcompiler.errors import IRError
 from pytest_llmcompiler.program.ir import data_layout, load_llvm, parse, target_machine
+from pytest_llmcompiler.program.ir_names import print_ir
 from pytest_llmcompiler.targets import get_target
 from pytest_llmcompiler.targets.target import Target
 
@@ -88,7 +89,7 @@ def remove_function(text: str, function: str, kept_as: str | None = None) -> str
     """
     lines: list[str] = []
     is_inside = is_kept = False
-    for line in str(parse(text)).splitlines(keepends=True):
+    for line in print_ir(parse(text)).splitlines(keepends=True):
         if line.startswith("define "):
             is_inside, is_kept = True, _header_name(line) != function
             if not is_kept:
@@ -98,7 +99,7 @@ def remove_function(text: str, function: str, kept_as: str | None = None) -> str
         if is_kept or not is_inside:
             lines.append(line)
         is_inside = is_inside and not line.startswith("}")
-    return str(parse("".join(lines)))
+    return print_ir(parse("".join(lines)))
 
 
 def _rename_header(header: str, name: str) -> str:
@@ -116,14 +117,14 @@ def extract(
     external and hidden.
     """
     module = parse(text)
-    extracted = parse("".join(_extract_lines(str(module), module, function, kept_variables)))
+    extracted = parse("".join(_extract_lines(print_ir(module), module, function, kept_variables)))
     binding = load_llvm()
     manager = binding.create_new_module_pass_manager()
     manager.add_strip_dead_prototype_pass()
     manager.add_global_dead_code_eliminate_pass()
     builder = binding.create_pass_builder(target_machine(target), binding.create_pipeline_tuning_options(0))
     manager.run(extracted, builder)
-    return normalise(str(extracted), target).strip() + "\n"
+    return normalise(print_ir(extracted), target).strip() + "\n"
 
 
 def inline_always(text: str, target: Target | None = None) -> str:
@@ -135,11 +136,11 @@ def inline_always(text: str, target: Target | None = None) -> str:
     manager.add_always_inliner_pass()
     builder = binding.create_pass_builder(target_machine(target), binding.create_pipeline_tuning_options(0))
     manager.run(module, builder)
-    return str(module)
+    return print_ir(module)
 
 
 def _extract_lines(text: str, module: llvm.ModuleRef, function: str, kept_variables: Collection[str]) -> Iterator[str]:
-    types = {str(value).split(" = ")[0]: value for value in module.global_variables}
+    types = {print_ir(value).split(" = ")[0]: value for value in module.global_variables}
     is_inside = is_kept = False
     for line in text.splitlines(keepends=True):
         if is_inside:
@@ -191,7 +192,7 @@ def _global_declaration(name: str, line: str, value: llvm.ValueRef) -> str:
     words = re.sub(rf"\b(?:{_LINKAGES}|external)\b ?", "", head[1])
     words = f"hidden {words.replace('dso_local ', '')}" if is_local else words
     end = re.search(r'(?:, section "[^"]*")?(?:, align \d+)?$', line[len(head[0]) :].rstrip())
-    type = str(value.global_value_type).split(" = type ")[0]
+    type = print_ir(value.global_value_type).split(" = type ")[0]
     return f"{name} = external {words}{head[2]} {type}{end[0] if end else ''}\n"
 
 

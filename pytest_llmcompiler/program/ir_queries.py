@@ -6,6 +6,9 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
+from pytest_llmcompiler.letters import FOREIGN_LETTERS
+from pytest_llmcompiler.program.ir_names import print_ir
+
 if TYPE_CHECKING:
     import llvmlite.binding as llvm
 
@@ -17,7 +20,7 @@ def defined_functions(module: llvm.ModuleRef) -> list[str]:
 
 def function_head(function: llvm.ValueRef) -> str:
     """What stands in front of a function's name: its linkage, its convention, its result with attributes."""
-    return str(function).partition("@")[0].rpartition("\n")[2]
+    return print_ir(function).partition("@")[0].rpartition("\n")[2]
 
 
 def narrow_functions(module: llvm.ModuleRef) -> frozenset[str]:
@@ -85,7 +88,7 @@ def resultless_functions(module: llvm.ModuleRef) -> frozenset[str]:
     C without prototypes has no `void`, and such a function stands for one that returns nothing.
     """
     defined = (function for function in module.functions if not function.is_declaration)
-    return frozenset(function.name for function in defined if _returns_nothing(str(function)))
+    return frozenset(function.name for function in defined if _returns_nothing(print_ir(function)))
 
 
 def _returns_nothing(text: str) -> bool:
@@ -126,11 +129,11 @@ def _variables_with_only(module: llvm.ModuleRef, use: str) -> frozenset[str]:
     local = {value.name for value in module.global_variables if value.linkage.name in ("internal", "private")}
     if not local:
         return frozenset()
-    initialisers = (str(value).partition(" = ")[2] for value in module.global_variables)
-    aliases = _ALIAS.findall(str(module))
+    initialisers = (print_ir(value).partition(" = ")[2] for value in module.global_variables)
+    aliases = _ALIAS.findall(print_ir(module))
     otherwise_used = {name for text in (*initialisers, *aliases) for name in global_names(text)}
     for function in module.functions:
-        lines = str(function).splitlines()
+        lines = print_ir(function).splitlines()
         for line in lines:
             names = local.intersection(global_names(line)) - otherwise_used if "@" in line else ()
             otherwise_used |= {name for name in names if not _is_only(use, line, _address_pattern(name), lines)}
@@ -159,7 +162,7 @@ def _is_only(use: str, line: str, address: str, lines: Sequence[str]) -> bool:
 
 def is_constant(value: llvm.ValueRef) -> bool:
     """Whether a variable of a module is read-only."""
-    return re.match(r"\S+ = [^{\[%]*\bconstant ", str(value)) is not None
+    return re.match(r"\S+ = [^{\[%]*\bconstant ", print_ir(value)) is not None
 
 
 def mentioned_globals(module: llvm.ModuleRef, function: str) -> frozenset[str]:
@@ -168,7 +171,7 @@ def mentioned_globals(module: llvm.ModuleRef, function: str) -> frozenset[str]:
     names: set[str] = set()
     todo = [function]
     while todo:
-        new = set(global_names(str(functions.get(todo.pop(), "")))) - names
+        new = set(global_names(print_ir(functions.get(todo.pop(), "")))) - names
         names |= new
         todo += new
     return frozenset(names)
@@ -192,7 +195,7 @@ def end_pointer_receivers(module: llvm.ModuleRef) -> frozenset[str]:
 
 def _is_start_of_object(value: llvm.ValueRef) -> bool:
     """True for a pointer to a variable, its first element or a member, for null, and for a value that is no pointer."""
-    text = str(value).strip()
+    text = print_ir(value).strip()
     part = _FIRST_OR_MEMBER.match(text.partition(" = ")[2])
     variable = re.match(r"@\S+ = |%\S+ = alloca |ptr null$", text)
     return str(value.type) != "ptr" or bool(part or variable)
@@ -232,6 +235,9 @@ def _is_mere_access(instruction: str, pointers: set[str]) -> bool:
     return bool(re.match(r"load |icmp |ptrtoint |call void @llvm\.mem(?:cpy|move|set)\.", instruction))
 
 
+_GLOBAL_NAME = re.compile(rf'@(?:"((?:[^"\\]|\\.)*)"|([-\w$.{FOREIGN_LETTERS}]+))')
+
+
 def global_names(text: str) -> list[str]:
     """The global names in a text of IR, in order, with repetitions."""
-    return [quoted or plain for quoted, plain in re.findall(r'@(?:"((?:[^"\\]|\\.)*)"|([-\w$.]+))', text)]
+    return [quoted or plain for quoted, plain in _GLOBAL_NAME.findall(text)]

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from pytest_llmcompiler.program.ir import parse
+from pytest_llmcompiler.program.ir_names import print_ir
 from pytest_llmcompiler.targets.target import ForeignSystem
 
 if TYPE_CHECKING:
@@ -46,14 +47,14 @@ def set_level_attributes(text: str, *, frame_pointer: str, is_for_size: bool) ->
         if not function.is_declaration:
             function.add_function_attribute("minsize")
             function.add_function_attribute("optsize")
-    return str(module)
+    return print_ir(module)
 
 
 def externalise(text: str) -> str:
     """The module with every local symbol external, so that other code can name it."""
     module = parse(text)
     _externalise(module)
-    return str(module)
+    return print_ir(module)
 
 
 def _externalise(module: llvm.ModuleRef) -> None:
@@ -88,7 +89,7 @@ def prefix_functions(text: str, guest: ForeignSystem) -> str:
         if not function.name.startswith("llvm.") and function.name != "main":
             function.name = guest.symbol_prefix + function.name
     names = (f'module asm ".set {name}, {guest.symbol_prefix}{name}"' for name in guest.implicit_functions)
-    return "\n".join((str(module), *names, ""))
+    return "\n".join((print_ir(module), *names, ""))
 
 
 def _prefix_definitions(module: llvm.ModuleRef, text: str) -> list[str]:
@@ -123,13 +124,13 @@ def pad_constants(text: str) -> str:
 
 
 def _pad_constants(module: llvm.ModuleRef) -> str:
-    values = {str(value).split(" = ")[0]: value for value in module.global_variables if not value.is_declaration}
-    return re.sub(r"^@.*\n", lambda line: _pad_line(line[0], values), str(module), flags=re.M)
+    values = {print_ir(value).split(" = ")[0]: value for value in module.global_variables if not value.is_declaration}
+    return re.sub(r"^@.*\n", lambda line: _pad_line(line[0], values), print_ir(module), flags=re.M)
 
 
 def _pad_line(line: str, values: Mapping[str, llvm.ValueRef]) -> str:
     name = line.split(" = ")[0]
-    type = str(values[name].global_value_type).split(" = type ")[0] if name in values else ""
+    type = print_ir(values[name].global_value_type).split(" = type ")[0] if name in values else ""
     constant = re.match(rf"\S+ = [a-z_ ]*\bconstant {re.escape(type)} (.*?)(?:, align (\d+))?$", line)
     if not type or not constant or "llvm." in name or re.search(r", (?:section|comdat|partition)\b", constant[1]):
         return line

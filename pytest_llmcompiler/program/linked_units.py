@@ -24,6 +24,7 @@ from pytest_llmcompiler.program.compile_flags import FlagSources, list_database_
 from pytest_llmcompiler.program.compiled_case import CompiledCase
 from pytest_llmcompiler.program.file_cache import FileCache
 from pytest_llmcompiler.program.ir import merge, parse
+from pytest_llmcompiler.program.ir_names import print_ir
 from pytest_llmcompiler.program.needed_units import select_needed
 from pytest_llmcompiler.program.signature import find_definition_line
 from pytest_llmcompiler.program.unit_symbols import NO_SYMBOLS, UnitSymbols
@@ -77,7 +78,7 @@ def _rename_locals(text: str, unit: str, *, is_second_program: bool) -> str:
             value.linkage = "internal"
         if value.linkage.name in ("internal", "private") and value.name and not value.name.startswith("llvm."):
             value.name = f"{unit}.{value.name}"
-    return str(module)
+    return print_ir(module)
 
 
 # -- which units

@@ -12,7 +12,6 @@ import resource
 import select
 import signal
 import subprocess
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,7 +20,9 @@ from pytest_llmcompiler.errors import ChildLostError, OptimiserError, PassListEr
 from pytest_llmcompiler.program.clang import linker_command
 from pytest_llmcompiler.program.ir import parse, read_bitcode, write_bitcode
 from pytest_llmcompiler.program.ir_extract import normalise
+from pytest_llmcompiler.program.ir_names import print_ir
 from pytest_llmcompiler.targets.target import Target
+from pytest_llmcompiler.temporary import temporary_folder
 
 _LEVEL = re.compile(r"(module\()?(default<)?(O[0123sz])(?(2)>)(?(1)\))")
 _MAX_PASS_LIST = 16_384
@@ -54,13 +55,13 @@ def optimise(
     level = optimisation_level(passes)
     pipeline = f"default<{level}>" if level else passes
     _check_pipeline(pipeline)
-    with tempfile.TemporaryDirectory(prefix="llmc-") as folder:
-        (Path(folder) / "module.bc").write_bytes(write_bitcode(text, target))
+    with temporary_folder() as folder:
+        (folder / "module.bc").write_bytes(write_bitcode(text, target))
         # Values keep their names, as they do in `opt`, only with --save-temps.
         flags = ("-r", "--threads=1", "--lto-emit-llvm", "--save-temps=opt", f"--lto-newpm-passes={pipeline}")
         command = [*linker_command(), *flags, "module.bc", "-o", "result"]
         status, output = _run_limited(command, folder, seconds, megabytes)
-        results = list(Path(folder).glob("result.*.opt.bc"))
+        results = list(folder.glob("result.*.opt.bc"))
         if status == 0 and results:
             return results[0].read_bytes()
     if _UNKNOWN_PIPELINE in output and not results:
@@ -80,13 +81,13 @@ def _check_pipeline(pipeline: str) -> None:
         raise PassListError(f"a pass with the parameter '{forbidden[2]}' reads or writes a file and is not run")
 
 
-def _run_limited(command: list[str], folder: str, seconds: int, megabytes: int) -> tuple[int, str]:
+def _run_limited(command: list[str], folder: Path, seconds: int, megabytes: int) -> tuple[int, str]:
     """Run a command with limits of time, memory and file size.
 
     Returns its exit status, or minus the signal that ended it; and the end of its output. Raises ChildLostError where
     the machine did not let it finish.
     """
-    log = Path(folder) / "log"
+    log = folder / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, cwd=folder, env={"PATH": "/"}, stdin=subprocess.DEVNULL, stdout=output, stderr=output
@@ -161,7 +162,7 @@ def print_optimised(bitcode: bytes, before: str, target: Target) -> str:
     ordered = "\n\n".join(["\n".join(lines), *sorted([*functions, last], key=position_of), *tails])
     source = re.search(r"^source_filename = .*\n", before, re.M)
     ordered = re.sub(r"^source_filename = .*\n", lambda _: source[0] if source else "", ordered, flags=re.M)
-    return normalise(str(parse(ordered)), target).strip() + "\n"
+    return normalise(print_ir(parse(ordered)), target).strip() + "\n"
 
 
 _PART_NAME = re.compile(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_llmcompiler.program.ir import parse, target_machine
+from pytest_llmcompiler.program.ir_names import print_ir
 from pytest_llmcompiler.program.ir_queries import global_names
 from pytest_llmcompiler.program.ir_rewrites import remove_value_names
 
@@ -59,12 +60,12 @@ def shorten(extracted: str, function: str) -> ShortIR:
     """
     module = parse(extracted)
     first = _rename_symbols(module, function)
-    module = parse(_HEADER.sub(rf"\1 {_SIMPLE_CODE} {{", str(_strip(module))))
+    module = parse(_HEADER.sub(rf"\1 {_SIMPLE_CODE} {{", print_ir(_strip(module))))
     _optimise(module)
     module = _strip(module)
     second = _rename_symbols(module, FUNCTION)
     names = {new: first.get(old, old) for new, old in second.items()}
-    text = str(module)
+    text = print_ir(module)
     return ShortIR("".join(_format_lines(module.get_function(FUNCTION))), names, text)
 
 
@@ -74,7 +75,7 @@ def _rename_symbols(module: llvm.ModuleRef, function: str) -> dict[str, str]:
     Returns the old name of each new one.
     """
     symbols = {s.name: s for s in (*module.functions, *module.global_variables) if not s.name.startswith("llvm.")}
-    mentioned = dict.fromkeys(name for name in global_names(str(symbols[function])) if name in symbols)
+    mentioned = dict.fromkeys(name for name in global_names(print_ir(symbols[function])) if name in symbols)
     order = dict.fromkeys([function, *mentioned, *symbols])
     new = {name: FUNCTION if name == function else f"{SYMBOL_PREFIX}{number}" for number, name in enumerate(order, -1)}
     # Two steps: LLVM appends a number to a new name that another symbol still has.
@@ -88,7 +89,7 @@ def _rename_symbols(module: llvm.ModuleRef, function: str) -> dict[str, str]:
 def _strip(module: llvm.ModuleRef) -> llvm.ModuleRef:
     """The module without flags, attributes, metadata and names of values. Changes `module` too."""
     remove_value_names(module)
-    text = _REMOVED_LINES.sub("", _COMMENT.sub("", str(module)))
+    text = _REMOVED_LINES.sub("", _COMMENT.sub("", print_ir(module)))
     return parse(_ATTACHMENTS.sub("", _REMOVED_WORDS.sub("", text)))
 
 
@@ -103,7 +104,7 @@ def _optimise(module: llvm.ModuleRef) -> None:
 
 
 def _format_lines(function: llvm.ValueRef) -> Iterator[str]:
-    text = _COMMENT.sub("", _ALIGNMENTS.sub("", _ATTACHMENTS.sub("", str(function))))
+    text = _COMMENT.sub("", _ALIGNMENTS.sub("", _ATTACHMENTS.sub("", print_ir(function))))
     types = {name: f"%t{number}" for number, name in enumerate(dict.fromkeys(_TYPE_NAME.findall(text)))}
     for line in _TYPE_NAME.sub(lambda name: types[name[0]], text).splitlines():
         if line.strip():

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import io
-import os
 import re
 import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -82,8 +81,8 @@ def own_function_lines(data: bytes) -> dict[str, int]:
         top = unit.get_top_DIE()
         header = dwarf.line_program_for_CU(unit).header
         root = PurePath(_text(top, "DW_AT_comp_dir"))
-        folders = [root, *(root / os.fsdecode(folder) for folder in header["include_directory"])]
-        files = [folders[file.dir_index] / os.fsdecode(file.name) for file in header["file_entry"]]
+        folders = [root, *(root / _decode(folder) for folder in header["include_directory"])]
+        files = [folders[file.dir_index] / _decode(file.name) for file in header["file_entry"]]
         for die in top.iter_children():
             file = _number(die, "DW_AT_decl_file") if die.tag == "DW_TAG_subprogram" else 0
             if file and _unify_separators(files[file - 1]) == _unify_separators(root / _text(top, "DW_AT_name")):
@@ -415,7 +414,12 @@ def _has_qualifier(die: DIE, tag: str) -> bool:
 
 def _text(die: DIE, attribute: str) -> str:
     value = die.attributes.get(attribute)
-    return os.fsdecode(value.value) if value else ""
+    return _decode(value.value) if value else ""
+
+
+def _decode(data: bytes) -> str:
+    """A name in C or of a file. Names in C are UTF-8 in every locale."""
+    return data.decode("utf-8", "surrogateescape")
 
 
 def _number(die: DIE, attribute: str) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_llmcompiler.program.ir import target_machine
+from pytest_llmcompiler.program.ir_names import print_ir
 from pytest_llmcompiler.targets.target import Target
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def find_stand_ins(module: llvm.ModuleRef, missing: Sequence[str], target: Targe
 
 
 def _describe(value: llvm.ValueRef, target: Target) -> DeclaredVariable:
-    text = str(value).partition(" = ")[2]
+    text = print_ir(value).partition(" = ")[2]
     words, alignment = text.split(), re.search(r", align (\d+)$", text)
     return DeclaredVariable(
         value.name,

@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 import os
 import re
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +20,7 @@ from pytest_llmcompiler.program.clang import Toolchain, linker_command
 from pytest_llmcompiler.program.tool_run import name_descriptor, open_in_memory, run_tool
 from pytest_llmcompiler.targets import get_target
 from pytest_llmcompiler.targets.target import Target
+from pytest_llmcompiler.temporary import temporary_folder
 
 _OUTPUT = "program"
 _OBJECT_NAMES = r"(?: \d+\.o)+"
@@ -91,8 +91,8 @@ def _cache_file(host: Target) -> CacheFile:
 
 
 def _compile_empty(host: Target) -> bytes:
-    with tempfile.TemporaryDirectory(prefix="llmc-") as folder:
-        source = Path(folder) / "empty.c"
+    with temporary_folder() as folder:
+        source = folder / "empty.c"
         source.write_text("int main(void) { return 0; }\n", encoding="utf-8")
         return Toolchain(target=host).compile_file(source, "-c")
 
@@ -114,15 +114,15 @@ def _link_directly(objects: Sequence[bytes], host: Target) -> bytes | None:
 
 
 def _link_by_front_end(objects: Sequence[bytes], flags: Sequence[str], host: Target) -> bytes:
-    with tempfile.TemporaryDirectory(prefix="llmc-") as folder:
+    with temporary_folder() as folder:
         names = [f"{number}.o" for number in range(len(objects))]
         for name, data in zip(names, objects, strict=True):
-            (Path(folder) / name).write_bytes(data)
+            (folder / name).write_bytes(data)
         command = [*Toolchain(target=host).command, "-static", "-no-pie", *flags, "-o", _OUTPUT, *names]
-        shown = run_tool(command, variables={"ZIG_VERBOSE_LINK": "1"}, folder=folder).stderr
+        shown = run_tool(command, variables={"ZIG_VERBOSE_LINK": "1"}, folder=str(folder)).stderr
         if tuple(flags) == ("-g0",):
             _keep_command(host, _read_command(shown.decode(errors="replace")))
-        return (Path(folder) / _OUTPUT).read_bytes()
+        return (folder / _OUTPUT).read_bytes()
 
 
 def _read_command(shown: str) -> LinkCommand | None:

@@ -24,10 +24,12 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 
+from pytest_llmcompiler.letters import FOREIGN_LETTERS
 from pytest_llmcompiler.program.address_flow import Copy, Place, Store, find_accesses, find_place
 from pytest_llmcompiler.program.initial_values import read_initial_values
 from pytest_llmcompiler.program.ir import parse
 from pytest_llmcompiler.program.ir_instructions import FunctionBody, IrInstruction, read_functions
+from pytest_llmcompiler.program.ir_names import unquote_symbols
 from pytest_llmcompiler.program.ir_queries import global_names, is_constant
 from pytest_llmcompiler.program.type_sizes import TypeSizes
 from pytest_llmcompiler.program.value_sets import MAX_VALUES, Constant, ValueSet, ValueSets, bit_width, joined
@@ -55,11 +57,12 @@ class StaticValues:
     """
 
     def __init__(self, text: str, facts: str, target: Target) -> None:
-        self._functions, self._sizes = read_functions(facts), TypeSizes(facts)
+        unquoted = unquote_symbols(facts)
+        self._functions, self._sizes = read_functions(unquoted), TypeSizes(facts)
         self._initial = read_initial_values(text, target)
         self._variables: dict[str, VariableCells] = {}
         present = parse(facts)
-        initialisers = "\n".join(line for line in facts.splitlines() if line.startswith("@"))
+        initialisers = "\n".join(line for line in unquoted.splitlines() if line.startswith("@"))
         unread = set()
         for name in local_variables(text):
             initial = self._initial.get(name)
@@ -72,7 +75,7 @@ class StaticValues:
         self.unread = frozenset(unread)
         """The local variables that are written and never read."""
         self._constants = {value.name for value in present.global_variables if is_constant(value)}
-        addressed = _addressed_functions(facts, self._functions)
+        addressed = _addressed_functions(unquoted, self._functions)
         self._sets = ValueSets(self._functions, addressed, self._load)
         self._cut_at_copies()
         self._open_counters()
@@ -212,7 +215,9 @@ def local_variables(text: str) -> list[str]:
         value.name
         for value in parse(text).global_variables
         if value.linkage.name in ("internal", "private")
-        if not is_constant(value) and not value.is_declaration and re.fullmatch(r"[-\w.]+", value.name, re.ASCII)
+        if not is_constant(value)
+        and not value.is_declaration
+        and re.fullmatch(rf"[-\w.${FOREIGN_LETTERS}]+", value.name)
     ]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_llmcompiler.program.image import ProgramImage
 from pytest_llmcompiler.program.initial_values import CellValue
+from pytest_llmcompiler.program.ir_names import print_ir
 from pytest_llmcompiler.program.ir_queries import global_names, is_constant
 
 if TYPE_CHECKING:
@@ -75,7 +76,8 @@ def read_symbol_facts(
     return SymbolFacts(
         variables=variables,
         mentions={
-            value.name: frozenset(global_names(str(value))) for value in (*module.functions, *module.global_variables)
+            value.name: frozenset(global_names(print_ir(value)))
+            for value in (*module.functions, *module.global_variables)
         },
         possible_values={name: known for name, known in values if known is not None},
     )

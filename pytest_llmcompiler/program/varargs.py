@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from pytest_llmcompiler.program.ir_names import print_ir
 from pytest_llmcompiler.program.ir_queries import mentioned_globals
 from pytest_llmcompiler.values.c_types import Float, Int, Pointer, Type
 
@@ -125,7 +126,7 @@ def find_indirect_arguments(module: llvm.ModuleRef) -> dict[str, list[Type]]:
     """
     shared: dict[str, list[Type]] = {}
     for function in module.functions:
-        for result, words in _INDIRECT_CALL.findall(str(function)):
+        for result, words in _INDIRECT_CALL.findall(print_ir(function)):
             types = [_PASSED_TYPES.get(word) for word in words.split(", ") if word != "..."]
             known = [type for type in itertools.takewhile(lambda type: type is not None, types) if type]
             before = shared.setdefault(result, known)
@@ -142,12 +143,12 @@ def _find_calls(module: llvm.ModuleRef, name: str) -> Iterator[tuple[list[llvm.V
                 if instruction.opcode in ("call", "invoke"):
                     *operands, callee = instruction.operands
                     if callee.name == name:
-                        yield operands, "byval(" not in str(instruction)
+                        yield operands, "byval(" not in print_ir(instruction)
 
 
 def _constant_string(operand: llvm.ValueRef) -> bytes | None:
     """The constant string that an argument points to, without its terminator; None for any other argument."""
-    constant = re.match(r'@[^"]*\bconstant \[\d+ x i8\] c"(.*?)"', str(operand))
+    constant = re.match(r'@[^"]*\bconstant \[\d+ x i8\] c"(.*?)"', print_ir(operand))
     if not constant:
         return None
     text = constant[1].encode("latin-1")

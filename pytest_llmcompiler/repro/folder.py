@@ -7,7 +7,6 @@ import os
 import platform
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +31,7 @@ from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.repro.folder_files import TITLE, FolderFiles
 from pytest_llmcompiler.repro.native_program import FailingCandidate, NativeProgramWriter
 from pytest_llmcompiler.repro.whole_program import write_whole_program
+from pytest_llmcompiler.temporary import temporary_folder
 
 _MAX_NAME = 80
 """Characters of a name that stand in a path. With a digest behind them they fit the 255 bytes of file systems."""
@@ -94,8 +94,8 @@ class ReproWriter:
 
     def _write_folder(self, folder: Path, sample: _FailingSample) -> None:
         """Write a folder beside its place and rename it, so that a folder is always whole."""
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
-            unfinished = Path(temporary) / folder.name
+        with temporary_folder(beside=folder) as temporary:
+            unfinished = temporary / folder.name
             unfinished.mkdir()
             files, prompt = FolderFiles(unfinished), sample.prompt
             files.write("prompt.txt", prompt.text, "what the model was asked")

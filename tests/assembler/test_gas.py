@@ -212,7 +212,7 @@ def test_refused_directives(directive: str, reason: str) -> None:
         ("f:\n nop\x00", ("control character '\\x00' in the text", 2, 5)),
         ("f:\n\x1b[0m", ("control character '\\x1b' in the text", 2, 1)),
         ("f: nop\rret", ("control character '\\r' in the text", 1, 7)),
-        ("f: mové %eax", ("character 'é' outside of strings and comments", 1, 7)),
+        ("f: mov→ %eax", ("character '→' outside of strings and comments", 1, 7)),
         ('f: .ascii "ab', ("unterminated literal", 1, 11)),
         ('f: .ascii "ab\\\n"', ("unterminated literal", 1, 11)),
         ("f: nop /* ", ("unterminated comment", 1, 8)),

@@ -272,16 +272,6 @@ def test_an_instruction_among_data(judged: Judged) -> None:
     assert judged(SOURCE, "plus", text).passed
 
 
-NAMES = "int \\u00e9t\\u00e9(int x) { return x; }\nint calls(int x) { return \\u00e9t\\u00e9(x); }\nint plain(int x) { return x; }"
-
-
-@pytest.mark.parametrize("function", ["été", "calls"])
-def test_names_that_are_not_ascii_are_not_judged(judged: Judged, function: str) -> None:
-    verdict = judged(NAMES, function, f"{function}:\n movl %edi, %eax\n ret\n")
-    assert (verdict.kind, verdict.message[:12]) == ("inconclusive", "the name été")
-    assert judged(NAMES, "plain", "plain:\n movl %edi, %eax\n ret\n").passed
-
-
 def test_a_jump_into_an_instruction_is_inconclusive(judged: Judged) -> None:
     """Code hidden in an immediate was not checked for instructions that the emulator can't run."""
     text = "plus:\n leal 1(%rdi), %eax\n jmp .La+1\n.La: movl $0xc3c3c3c3, %eax\n ret\n"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
 from pytest_llmcompiler.emulator.engine_build import build_in_cache, run_compiler
+from pytest_llmcompiler.temporary import temporary_folder
 
 SHARED_HEADER = Path(__file__).with_name("foreign_code.h")
 """What the programs of reproducers are built from too."""
@@ -35,7 +35,7 @@ def program_path() -> Path:
 
 
 def _compile(source: Path, path: str) -> None:
-    with tempfile.TemporaryDirectory(prefix="llmc-native-") as folder:
-        unit = str(Path(folder) / "confined.o")
+    with temporary_folder() as folder:
+        unit = str(folder / "confined.o")
         run_compiler("the confined process", [*_COMPILER_FLAGS, "-c", "-o", unit, str(source)])
         run_compiler("the confined process", [*_LINKER_FLAGS, "-o", path, unit])

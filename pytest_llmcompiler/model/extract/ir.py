@@ -15,6 +15,7 @@ from pytest_llmcompiler.model.extract.blocks import (
     find_blocks,
     trim_code,
 )
+from pytest_llmcompiler.program.ir_names import spell_plainly
 
 _NAME = r'(?:"(?:[^"\n])*"|[-\w$.]+)'
 _TOP_LEVEL = re.compile(
@@ -35,7 +36,7 @@ def extract_ir(answer: Answer, function: str) -> ExtractedCode:
 
     Raises NoCodeError or TruncatedError, with a message for the user.
     """
-    text, _ = blank_reasoning(normalise_answer(answer.text))
+    text, _ = blank_reasoning(spell_plainly(normalise_answer(answer.text)))
     head = _build_head_pattern(function)
     is_truncated = answer.stop == "length"
     block = _choose_block(text, head)

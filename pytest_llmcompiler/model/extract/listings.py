@@ -17,30 +17,38 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_HEADER = re.compile(r"[ \t]*(?:[0-9a-fA-F]{1,16}[ \t]+)?<([\w.$@]+)>:[ \t]*$")
-_GDB_HEADER = re.compile(r"[ \t]*Dump of assembler code for function ([\w.$]+):")
+from pytest_llmcompiler.letters import FOREIGN_LETTERS
+
+_HEADER = re.compile(r"[ \t]*(?:[0-9a-fA-F]{1,16}[ \t]+)?" rf"<([\w.$@{FOREIGN_LETTERS}]+)>:[ \t]*$")
+_GDB_HEADER = re.compile(rf"[ \t]*Dump of assembler code for function ([\w.${FOREIGN_LETTERS}]+):")
 _NOISE = re.compile(
     r"[ \t]*(?:Disassembly of section .*|.*:[ \t]+file format .*|End of assembler dump\.|\.\.\.|-+[ \t]*)$"
 )
 _ADDRESS = re.compile(
-    r"\n(?:(?:=>)?[ \t]*(?:0x)?[0-9a-fA-F]+(?:(?:[ \t]+<[\w.$@+]*>)?:|[ \t]+[0-9a-fA-F]{4,16}[ \t]|[ \t]+<)"
-    r"|[ \t]*(?:<[\w.$@]+>:|Dump of))"
+    rf"\n(?:(?:=>)?[ \t]*(?:0x)?[0-9a-fA-F]+(?:(?:[ \t]+<[\w.$@+{FOREIGN_LETTERS}]*>)?:"
+    r"|[ \t]+[0-9a-fA-F]{4,16}[ \t]|[ \t]+<)"
+    rf"|[ \t]*(?:<[\w.$@{FOREIGN_LETTERS}]+>:|Dump of))"
 )
 """The end of a line, and what some line of every listing begins with. A pattern with `^` is searched ten times as
 slowly."""
 _INSTRUCTION = re.compile(
-    r"(?:=>)?[ \t]*(?:0x)?([0-9a-fA-F]{1,16})(?:[ \t]+<([\w.$@]*)(\+\w+)?>)?:[ \t]*((?:[0-9a-fA-F]{2}[ \t]+)*)(.*)$"
+    r"(?:=>)?[ \t]*(?:0x)?([0-9a-fA-F]{1,16})"
+    rf"(?:[ \t]+<([\w.$@{FOREIGN_LETTERS}]*)(\+\w+)?>)?"
+    r":[ \t]*((?:[0-9a-fA-F]{2}[ \t]+)*)(.*)$"
 )
 """Address, symbol and distance from it, bytes, instruction."""
 _BYTES_ONLY = re.compile(r"[ \t]*(?:0x)?[0-9a-fA-F]{1,16}:[ \t]*(?:[0-9a-fA-F]{2}[ \t]*){1,16}$")
 _RELOCATION = re.compile(
-    r"[ \t]*[0-9a-fA-F]{1,16}:[ \t]*(R_X86_64_\w+)[ \t]+([\w.$]+)(?:@\w+)?([+-]0x[0-9a-f]+)?[ \t]*$"
+    r"[ \t]*[0-9a-fA-F]{1,16}:[ \t]*(R_X86_64_\w+)[ \t]+"
+    rf"([\w.${FOREIGN_LETTERS}]+)(?:@\w+)?([+-]0x[0-9a-f]+)?[ \t]*$"
 )
 _BRANCH = re.compile(
     r"((?:(?:bnd|notrack|rep\w*)[ \t]+)?(?:j\w+|call\w*|loop\w*|xbegin)[ \t]+)(?:0x)?([0-9a-fA-F]{1,16})"
-    r"(?:[ \t]+<([\w.$]+)(@\w+)?([+-]\w+)?>)?[ \t]*$"
+    rf"(?:[ \t]+<([\w.${FOREIGN_LETTERS}]+)(@\w+)?([+-]\w+)?>)?[ \t]*$"
 )
-_RIP_COMMENT = re.compile(r"#[ \t]*(?:0x)?[0-9a-fA-F]+[ \t]*<([\w.$]+)(?:@{1,2}[\w.]+)?(\+0x[0-9a-f]+|\+\d+)?>[ \t]*$")
+_RIP_COMMENT = re.compile(
+    rf"#[ \t]*(?:0x)?[0-9a-fA-F]+[ \t]*<([\w.${FOREIGN_LETTERS}]+)(?:@{{1,2}}[\w.]+)?(\+0x[0-9a-f]+|\+\d+)?>[ \t]*$"
+)
 _RIP_ATT = re.compile(r"-?0x[0-9a-fA-F]+\(%rip\)")
 _RIP_INTEL = re.compile(r"\[rip[ \t]*[+-][ \t]*0x[0-9a-fA-F]+\]", re.IGNORECASE)
 _ZERO = re.compile(r"\b0x0\b")

@@ -19,6 +19,7 @@ from pytest_llmcompiler.model.answer import Answer, ModelSettings, Prompt, Quest
 from pytest_llmcompiler.model.owner.messages import Action, End, ErrorReply, OwnerConfiguration, Reply, Request
 from pytest_llmcompiler.program.short import restore_names
 from pytest_llmcompiler.subprocesses import build_command
+from pytest_llmcompiler.temporary import make_folder
 
 _LOG_LINES = 8
 """Last lines of a dead process's log that an error message shows."""
@@ -43,7 +44,7 @@ class OwnerProcess:
 
         Raises ModelError where the process does not start.
         """
-        self._folder = Path(tempfile.mkdtemp(prefix="llmc-"))
+        self._folder = make_folder()
         if len(str(self._folder)) > _LONGEST_FOLDER:
             self._folder = Path(tempfile.mkdtemp(prefix="llmc-", dir="/tmp"))
         log = settings.log or self._folder / "log"

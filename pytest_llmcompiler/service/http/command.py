@@ -25,6 +25,7 @@ from pytest_llmcompiler.service.http.faces import Face
 from pytest_llmcompiler.service.http.gate import is_loopback
 from pytest_llmcompiler.service.http.limits import ServiceLimits
 from pytest_llmcompiler.service.judge import Judge
+from pytest_llmcompiler.temporary import make_folder
 
 TOKEN_VARIABLE = "LLMC_SERVE_TOKEN"
 """The environment variable that has the token where no file has it."""
@@ -76,7 +77,7 @@ def run_server(settings: ServerSettings, faces: Sequence[Face], constants: Mappi
         raise SettingError(missing) from error
     token = _read_token(settings)
     listener = _listen(settings)
-    temporary = Path(tempfile.mkdtemp(prefix="llmc-serve-"))
+    temporary = make_folder()
     try:
         os.environ["TMPDIR"] = tempfile.tempdir = str(temporary)
         unconfined = confine(temporary)  # before there is a thread or process that it would not hold for
