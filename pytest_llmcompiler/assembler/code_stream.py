@@ -106,7 +106,7 @@ class CodeStream:
         groups: dict[int, list[tuple[int, Statement]]] = {}
         current, group = -1, list[tuple[int, Statement]]()
         for numbered in enumerate(self.parsed.statements):
-            section = numbered[1].section
+            section = numbered[1][3]
             if section != current:
                 current, group = section, groups.setdefault(section, [])
             group.append(numbered)
@@ -133,11 +133,12 @@ class CodeStream:
         """Add an executable section."""
         first, pieces, owners = len(self.pieces), self.pieces, self.owners
         for number, statement in statements:
-            kind = statement.kind
+            kind = statement[0]
             if kind == "instruction":
                 form = find_form(statement)
-                if form.line and not (form.placeholders or form.raw):  # most are of this sort
-                    pieces.append(form.line)
+                line, raw, placeholders, _, _ = form
+                if line and not (placeholders or raw):  # most are of this sort
+                    pieces.append(line)
                     owners.append(statement)
                 else:
                     self._add_instruction(number, statement, form)

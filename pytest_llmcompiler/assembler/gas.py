@@ -98,18 +98,18 @@ class _GasParser:
             self._check_code_length(spans)
             self._parsed.syntax = self._syntax = self._dialect.detect_syntax(self._code)
             pieces = (piece for start, end in spans for piece in reader.read_statement(self._code, start, end))
-            self._add_lines([(self._code, pieces)])
+            self._add_lines([(self._code, pieces, "")])
             return self._parsed
         self._code = "\n".join([line.code for line in lines])
         self._parsed.syntax = self._syntax = self._dialect.detect_syntax(self._code)
         self._add_lines(lines)
         return self._parsed
 
-    def _add_lines(self, lines: Iterable[tuple[str, Iterable[GasPiece]]]) -> None:
+    def _add_lines(self, lines: Iterable[tuple[str, Iterable[GasPiece], str]]) -> None:
         """Add the lines of a text, each with its pieces. Instructions, of which most lines are, are added here."""
         add, new = self._parsed.statements.append, tuple.__new__
         offset, section, syntax, is_current = 0, None, self._syntax, False
-        for code, pieces in lines:
+        for code, pieces, _ in lines:
             for piece in pieces:
                 kind, start, text, name, operands, prefixes = piece
                 if kind == "ignored":  # of the lines of compilers, nearly as many

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 from pytest_llmcompiler.assembler.gas_lexer import split_statements
 from pytest_llmcompiler.assembler.statements import ParsedAssembly
@@ -73,6 +73,8 @@ class GasLine(NamedTuple):
     code: str
     """With its comments replaced by as many blanks."""
     pieces: tuple[GasPiece, ...]
+    bare: str
+    """Without comments and without blanks at the end."""
 
 
 class GasLineReader:
@@ -93,16 +95,17 @@ class GasLineReader:
         line, or characters or literals that are no assembly."""
         if "/*" in source:
             return None
-        lines, known = list[GasLine](), self._lines
-        for text in source.split("\n"):
-            line = known.get(text)
-            if line is None:
-                line = self._find(text)
-                known = self._lines
-                if line is None:
-                    return None
-            lines.append(line)
-        return lines
+        texts = source.split("\n")
+        lines = list(map(self._lines.get, texts))
+        if None in lines:
+            lines = [line or self._lines.get(text) or self._find(text) for line, text in zip(lines, texts, strict=True)]
+        return None if None in lines else cast("list[GasLine]", lines)
+
+    def strip_comments(self, source: str) -> str | None:
+        """A text without its comments, and without blanks at the ends of lines: all that counts of it. None where it
+        can't be read line by line."""
+        lines = self.read(source)
+        return None if lines is None else "\n".join([line.bare for line in lines])
 
     def _find(self, text: str) -> GasLine | None:
         """A line that was not met lately, which is kept if it is short."""
@@ -119,7 +122,8 @@ class GasLineReader:
             spans, code = split_statements(ParsedAssembly(text, self._dialect, "only"))
         except AssemblyError:
             return None
-        return GasLine(code, tuple(piece for start, end in spans for piece in self.read_statement(code, start, end)))
+        pieces = tuple(piece for start, end in spans for piece in self.read_statement(code, start, end))
+        return GasLine(code, pieces, code.rstrip())
 
     def read_statement(self, code: str, start: int, end: int) -> Iterator[GasPiece]:
         """The pieces of the statement in a part of a text."""

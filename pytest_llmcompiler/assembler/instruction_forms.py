@@ -118,9 +118,9 @@ class InstructionForm(NamedTuple):
 
 def find_form(statement: Statement) -> InstructionForm:
     """The form of an instruction. Raises KeystoneRefusalError for one that is left to LLVM."""
-    operands = statement.operands
+    _, _, _, _, syntax, name, operands, _, prefixes = statement
     find = _find_form_once if len(operands) <= _KEPT_CHARACTERS else _find_form
-    form = find(statement.name, operands, statement.syntax, statement.prefixes)
+    form = find(name, operands, syntax, prefixes)
     if form is None:
         raise refuse_statement(statement)
     return form

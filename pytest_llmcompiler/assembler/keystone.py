@@ -167,7 +167,7 @@ def _build_code(
         assembler="keystone",
         segments=image.segments,
         symbols={name: resolve(label) for name, label in labels.items() if NUMERIC_LABEL_MARK not in name},
-        lines=LineTable(stream.parsed, owned),
+        lines=LineTable(stream.parsed.lines, owned),
         mnemonics={address: statement.name for address, statement in owned},
         external_symbols=frozenset(map(job.binding.find_program_name, image.external_symbols)),
         fallback_reason=None,

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import functools
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 
-from pytest_llmcompiler.assembler.statements import ParsedAssembly, Statement
+from pytest_llmcompiler.assembler.source_lines import SourceLines
+from pytest_llmcompiler.assembler.statements import Statement
 
 
 class LineTable(Mapping[int, int]):
-    """Address -> line of the text, counted from 1."""
+    """Address -> line of the text, counted from 1. It does not keep the statements: code is kept longer than they."""
 
-    def __init__(self, parsed: ParsedAssembly, statements: Sequence[tuple[int, Statement]]) -> None:
+    def __init__(self, lines: SourceLines, statements: Sequence[tuple[int, Statement]]) -> None:
         """`statements` has an address for each."""
-        self._parsed, self._statements = parsed, statements
+        self._source = lines
+        self._addresses = array("Q", [address for address, _ in statements])
+        self._offsets = array("I", [statement.offset for _, statement in statements])
 
     @functools.cached_property
     def _lines(self) -> dict[int, int]:
-        lines = self._parsed.find_lines([statement for _, statement in self._statements])
-        return {address: line for (address, _), line in zip(self._statements, lines, strict=True)}
+        return dict(zip(self._addresses, self._source.find_lines(self._offsets), strict=True))
 
     def __getitem__(self, address: int) -> int:
         return self._lines[address]

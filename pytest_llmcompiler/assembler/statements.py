@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import functools
-import itertools
-from bisect import bisect_right
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from pytest_llmcompiler.assembler.position_map import PositionMap
+from pytest_llmcompiler.assembler.source_lines import SourceLines
 from pytest_llmcompiler.errors import AssemblyError
 from pytest_llmcompiler.targets.dialect import Dialect, Syntax
 
@@ -110,28 +108,18 @@ class ParsedAssembly:
         """Whether a name that the text defines is visible to other objects."""
         return name in self.declared_global and name not in self.declared_local
 
+    @functools.cached_property
+    def lines(self) -> SourceLines:
+        """The lines of the source; those of the original text, where `source` is a translation."""
+        return SourceLines(self.source, self.positions)
+
     def locate(self, offset: int) -> tuple[int, int]:
         """Line and column, both counted from 1, of a position in characters."""
-        if self.positions:
-            offset = self.positions.find_origin(offset)
-        line = bisect_right(self._line_starts, offset)
-        return line, offset - self._line_starts[line - 1] + 1
-
-    @functools.cached_property
-    def _line_starts(self) -> list[int]:
-        source = self.positions.source if self.positions else self.source
-        return list(itertools.accumulate((len(line) + 1 for line in source.split("\n")[:-1]), initial=0))
+        return self.lines.locate(offset)
 
     def find_line(self, statement: Statement) -> int:
         """The line, counted from 1, on which a statement starts."""
         return self.locate(statement.offset)[0]
-
-    def find_lines(self, statements: Iterable[Statement]) -> list[int]:
-        """The lines on which statements start."""
-        if self.positions:
-            return [self.find_line(statement) for statement in statements]
-        starts = self._line_starts
-        return [bisect_right(starts, statement.offset) for statement in statements]
 
     def order_sections(self) -> list[int]:
         """The indices of the sections in the order in which they are loaded: executable ones first."""

@@ -30,6 +30,7 @@ from pytest_llmcompiler.targets.processor import Processor
 
 _DIRECT_TARGET = re.compile(r"(?:^|, )#?(0x[0-9a-f]+)$")
 """The target of a direct jump or call in the last operand, as capstone writes it."""
+_NUMBER = re.compile(r"\b0x[0-9a-f]+\b")
 _DECODED_AT = 1 << 32
 """The address at which instructions are decoded: far from 0, since capstone writes small targets in decimal."""
 _KEPT_INSTRUCTIONS = 1 << 15
@@ -138,13 +139,38 @@ class OwnConventions:
 @functools.lru_cache(maxsize=_KEPT_INSTRUCTIONS)
 def _decode(processor: Processor, code: bytes) -> _Effect | None:
     """The effect of the instruction at the start of the bytes; None where there is none."""
+    decoded = next(processor.get_decoder().disasm_lite(code, _DECODED_AT, 1), None)
+    if decoded is None:
+        return None
+    _, _, mnemonic, operands = decoded
+    # x86-64 has a second, undocumented `test` with a number, of which capstone says something else.
+    form = _Form(processor, mnemonic, code.hex() if mnemonic == "test" else _NUMBER.sub("0", operands))
+    effect = _EFFECTS.get(form)
+    if effect is None:
+        if len(_EFFECTS) >= _KEPT_INSTRUCTIONS:
+            _EFFECTS.clear()
+        effect = _EFFECTS[form] = _read_effect(processor, code)
+    direct = _DIRECT_TARGET.search(operands) if effect.is_call or effect.is_jump else None
+    return effect._replace(distance=int(direct[1], 16) - _DECODED_AT) if direct else effect
+
+
+class _Form(NamedTuple):
+    """What instructions have in common that differ in numbers alone: places, distances, values."""
+
+    processor: Processor
+    mnemonic: str
+    operands: str
+
+
+_EFFECTS: dict[_Form, _Effect] = {}
+"""The effects of forms. To find one out takes ten times as long as to decode an instruction."""
+
+
+def _read_effect(processor: Processor, code: bytes) -> _Effect:
+    """The effect of the instruction at the start of the bytes, without its distance."""
     import capstone
 
-    instruction = next(processor.get_decoder(detail=True).disasm(code, _DECODED_AT, 1), None)
-    if instruction is None:
-        return None
+    instruction = next(processor.get_decoder(detail=True).disasm(code, _DECODED_AT, 1))
     names = (instruction.reg_name(number) for number in instruction.regs_access()[1])
     written = frozenset(map(processor.whole_register, names))
-    is_call, is_jump = instruction.group(capstone.CS_GRP_CALL), instruction.group(capstone.CS_GRP_JUMP)
-    direct = _DIRECT_TARGET.search(instruction.op_str) if is_call or is_jump else None
-    return _Effect(written, is_call, is_jump, int(direct[1], 16) - _DECODED_AT if direct else None)
+    return _Effect(written, instruction.group(capstone.CS_GRP_CALL), instruction.group(capstone.CS_GRP_JUMP))

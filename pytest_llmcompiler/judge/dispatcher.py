@@ -163,7 +163,8 @@ class Dispatcher:
             if not self.workers:
                 self._fail_all(self._schedule.remove_all(), error)
         for worker in self.workers:
-            self._watch_input(worker)
+            if worker.has_unsent or worker.input in self._by_descriptor:
+                self._watch_input(worker)
 
     def _start_worker(self) -> JudgeWorker:
         worker = JudgeWorker()

@@ -20,10 +20,16 @@ from pytest_llmcompiler.program.image import ProgramImage
 from pytest_llmcompiler.targets.code import AssembledCode
 
 _Result = TypeVar("_Result")
+_Key = tuple[ImageKind, bytes, LookRequest | None]
+"""The kind of the image, the identity of the code, and what is looked for."""
+_NOTHING = EngineResult((), is_program_left=True, is_inspection_left=True, runs=0, left_runs={})
+"""Of no candidate anything is known."""
 
 _USUAL = ImageKind()
 _KEPT_RESULTS = 256
-"""Candidates of a function that pass, of which the result is kept: about 1 KB each."""
+"""Candidates of a function of which the result is kept: about 1 KB each, and what is shown of those that fail."""
+_KEPT_SHOWN_BYTES = 1 << 14
+"""Bytes that are kept of what is shown of one candidate: more than most functions write."""
 _ATTEMPTS = 3
 """Templates that may fail one after the other. Then the engine is not asked any more for this function."""
 
@@ -43,6 +49,22 @@ class EngineStatistics:
     """Runs that were left to Python, by reason."""
 
 
+@dataclass
+class _KnownCandidate:
+    """What is known of a candidate."""
+
+    result: EngineResult
+    shown: dict[tuple[int, ...], bytes] = field(default_factory=dict)
+    """What its left runs show, by what was asked for."""
+    _bytes: int = 0
+
+    def keep_shown(self, request: tuple[int, ...], data: bytes) -> None:
+        """Keep what a run shows, if there is room for it."""
+        if self._bytes + len(data) <= _KEPT_SHOWN_BYTES:
+            self.shown[request] = data
+            self._bytes += len(data)
+
+
 class FunctionEngine:
     """Runs candidates in the engine's templates for a function.
 
@@ -59,9 +81,13 @@ class FunctionEngine:
         self._templates: dict[ImageKind, EngineTemplate] = {}
         self._failures = 0
         self._last_failure = ""
-        self._passed: dict[tuple[ImageKind, bytes, LookRequest | None], EngineResult] = {}
-        """What is known of candidates that pass, by their code and what was looked for. Those that were asked for
-        last are at the end."""
+        self._known: dict[_Key, _KnownCandidate] = {}
+        """What is known of candidates, by their code and what was looked for. Those that were asked for last are at the
+        end."""
+        self._present = _KnownCandidate(_NOTHING)
+        """What is known of the candidate of the present sample."""
+        self._run_again: Callable[[], object] | None = None
+        """Runs the code of the present sample, which has run before, but not in this sample."""
         self.statistics = EngineStatistics()
         self.problem = ""
         """Why the engine did not run the last candidate; empty where it did, or where it can run no such one."""
@@ -99,30 +125,38 @@ class FunctionEngine:
         shows the same everywhere gets a second look, if `look` asks for one. What `is_own`, clang's code of the
         function, is no part of the statistics.
         """
-        # The code and the look determine what happens: texts with the same code need not run again.
-        key = kind, candidate.identity, look
-        self.problem = ""
-        result = self._passed.get(key)
-        if result is None:
+
+        def run_code() -> EngineResult | None:
             image = write_candidate(program, candidate, function)
             if image is None:
                 return None
-            is_first_enough = self._is_first_enough and not has_glibc_results
-            result = self._run(kind, image, look, is_first_enough=is_first_enough)
-            if result is not None and not is_settled(result) and has_glibc_results:
-                result = self._run_for_glibc(kind, image, result)
-        if result is not None:
-            self._keep(key, result)
-        if result is not None and not is_own:
-            self._count(result)
-        return result
+            return self._run_image(kind, image, look, has_glibc_results=has_glibc_results)
 
-    def _keep(self, key: tuple[ImageKind, bytes, LookRequest | None], result: EngineResult) -> None:
-        if is_settled(result):
-            self._passed.pop(key, None)
-            self._passed[key] = replace(result, runs=0)
-        if len(self._passed) > _KEPT_RESULTS:
-            del self._passed[next(iter(self._passed))]
+        # The code and the look determine what happens: texts with the same code need not run again.
+        key = kind, candidate.identity, look
+        self.problem = ""
+        known = self._known.pop(key, None)
+        self._run_again = run_code if known else None
+        if known is None:
+            result = run_code()
+            if result is None:
+                return None
+            known = _KnownCandidate(result)
+        self._known[key] = self._present = known
+        if len(self._known) > _KEPT_RESULTS:
+            del self._known[next(iter(self._known))]
+        if not is_own:
+            self._count(replace(known.result, runs=0) if self._run_again else known.result)
+        return known.result
+
+    def _run_image(
+        self, kind: ImageKind, image: bytes, look: LookRequest | None, *, has_glibc_results: bool
+    ) -> EngineResult | None:
+        is_first_enough = self._is_first_enough and not has_glibc_results
+        result = self._run(kind, image, look, is_first_enough=is_first_enough)
+        if result is not None and not is_settled(result) and has_glibc_results:
+            return self._run_for_glibc(kind, image, result)
+        return result
 
     def _run(
         self, kind: ImageKind, image: bytes, look: LookRequest | None = None, *, is_first_enough: bool = False
@@ -154,8 +188,17 @@ class FunctionEngine:
 
     def show(self, kind: ImageKind, entry: int, fill: int, registers: Sequence[int]) -> bytes:
         """What a left run of the present sample shows (see `EngineTemplate.show`); nothing where that can't be told."""
+        request = entry, fill, *registers
+        data = self._present.shown.get(request, b"")
+        if data:
+            return data
+        if self._run_again is not None:  # of the code that has run before, this has not been asked yet
+            self._run_again()
+            self._run_again = None
         template = self._templates.get(kind)
-        return self._guard(lambda: template.show(entry, fill, registers)) or b"" if template else b""
+        data = self._guard(lambda: template.show(entry, fill, registers)) or b"" if template else b""
+        self._present.keep_shown(request, data)
+        return data
 
     @property
     def is_usable(self) -> bool:

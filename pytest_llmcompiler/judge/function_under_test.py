@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pytest_llmcompiler.assembler.assemble import assemble
 from pytest_llmcompiler.assembler.job import Encoder
 from pytest_llmcompiler.assembler.keystone_engine import run_keystone
+from pytest_llmcompiler.assembler.recent_code import RecentCode, strip_text
 from pytest_llmcompiler.corpus.possible_values import PossibleValues
 from pytest_llmcompiler.emulator.machine import Machine
 from pytest_llmcompiler.errors import AssemblyError, CaseError, LinkError, ProcessStartError, UnsupportedError
@@ -21,6 +22,7 @@ from pytest_llmcompiler.program.case_symbols import CaseSymbols, collect_case_sy
 from pytest_llmcompiler.program.glibc import load_names
 from pytest_llmcompiler.program.image import ProgramImage
 from pytest_llmcompiler.program.ir_queries import defined_functions
+from pytest_llmcompiler.program.library import may_define
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.targets.code import AssembledCode, AssemblerName
 from pytest_llmcompiler.targets.levels import IsaLevel
@@ -147,6 +149,20 @@ class FunctionUnderTest:
     def _assemble(
         self, text: str, assembler: AssemblerName, binding_number: int, encode: Encoder = run_keystone
     ) -> AssembledCode:
+        stripped = strip_text(text, self.reference.target.dialect)
+        key = stripped, assembler, binding_number
+        code = None if stripped is None else self._recent_code.find(key)
+        if code is None:
+            code = self._assemble_new(text, assembler, binding_number, encode)
+            if stripped is not None:
+                self._recent_code.add(key, code)
+        return code
+
+    @functools.cached_property
+    def _recent_code(self) -> RecentCode:
+        return RecentCode()
+
+    def _assemble_new(self, text: str, assembler: AssemblerName, binding_number: int, encode: Encoder) -> AssembledCode:
         golden, target = self.reference.golden, self.reference.target
         system = target.foreign_system
         library = system.linker_symbols if system else _LibraryAddresses(self.reference)
@@ -288,6 +304,8 @@ class _LibraryAddresses(Mapping[str, int]):
         self._reference = reference
 
     def __getitem__(self, name: str) -> int:
+        if not may_define(name, self._reference.target):
+            raise KeyError(name)
         return self._reference.golden_with_library.addresses[name]
 
     def __iter__(self) -> Iterator[str]:

@@ -86,7 +86,7 @@ class JudgePool:
 
 def read_reply(data: bytes) -> VerdictReply | ListingReply | PreparedReply:
     """A reply. Raises CaseError where the case is at fault, JudgeError where the harness is."""
-    reply: Reply = json.loads(data)
+    reply: Reply = json.loads(data.decode())  # of bytes, it would look for the encoding first
     if reply["status"] == "case-error":
         raise CaseError(reply["message"])
     if reply["status"] == "judge-error":

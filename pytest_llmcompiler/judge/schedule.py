@@ -26,7 +26,7 @@ _LOAD_SECONDS = 0.1
 _JUDGE_SECONDS = 0.005
 """How long it takes to judge a candidate of a function, before it has been measured."""
 _MEASURED_FUNCTIONS = 4096
-"""Functions whose `_Demand` is kept: those that were asked for last."""
+"""Functions whose `_Demand` is kept: those that were first asked for last."""
 _SENT = 2
 """Requests that a process has at once, if no other is free: with one, it would have nothing to do from its reply until
 the next request comes."""
@@ -55,6 +55,8 @@ class Schedule:
         self._workers, self._most_workers = workers, most_workers
         self._waiting: dict[str, deque[Ticket]] = {}
         """By function, each in the order of arrival."""
+        self._ages: dict[str, int] = {}
+        """The number of the oldest of these, by function."""
         self._new: OrderedDict[str, None] = OrderedDict()
         """The functions with waiting requests that no process has ready or prepares, in the order of arrival."""
         self._ahead: deque[Ticket] = deque()
@@ -66,8 +68,8 @@ class Schedule:
         self._passed_over: dict[str, float] = {}
         """Since when requests for a function wait although a process is free, which does not have it ready."""
         self._load_seconds = _LOAD_SECONDS
-        self._demands: OrderedDict[str, _Demand] = OrderedDict()
-        """By function, the one that was asked for last at the end."""
+        self._demands: dict[str, _Demand] = {}
+        """By function, in the order in which they were first asked for."""
 
     # -- requests
 
@@ -80,6 +82,7 @@ class Schedule:
         is_first = not waiting or ticket.number < waiting[0].number
         if is_first:
             waiting.appendleft(ticket)
+            self._ages[ticket.function] = ticket.number
         else:
             waiting.append(ticket)
         self._note_owners(ticket.function)
@@ -92,7 +95,7 @@ class Schedule:
             tickets = self._waiting[function]
             yield from (ticket for ticket in tickets if not ticket.is_wanted)
             self._waiting[function] = deque(ticket for ticket in tickets if ticket.is_wanted)
-            self._drop_if_empty(function)
+            self._note_oldest(function)
         yield from (ticket for ticket in self._ahead if not ticket.is_wanted)
         self._ahead = deque(ticket for ticket in self._ahead if ticket.is_wanted)
 
@@ -102,6 +105,7 @@ class Schedule:
         tickets = [ticket for name in functions for ticket in self._waiting.pop(name, ())]
         for name in functions:
             self._new.pop(name, None)
+            self._ages.pop(name, None)
         if function is None:
             tickets += self._ahead
             self._ahead.clear()
@@ -216,16 +220,12 @@ class Schedule:
     def _find_ready(self, worker: JudgeWorker) -> str | None:
         """The function with the oldest waiting request, of those that a process has ready."""
         ready = worker.prepared & self._waiting.keys()
-        return min(ready, key=self._find_age, default=None)
-
-    def _find_age(self, function: str) -> int:
-        """The number of the oldest waiting request for a function."""
-        return self._waiting[function][0].number
+        return min(ready, key=self._ages.__getitem__, default=None)
 
     def _take_next(self, worker: JudgeWorker) -> Ticket | None:
         """The oldest request for a function that a process has ready, or that no process has ready yet."""
         found = [name for name in (self._find_ready(worker), self._find_new(worker)) if name is not None]
-        return self._take(min(found, key=self._find_age)) if found else None
+        return self._take(min(found, key=self._ages.__getitem__)) if found else None
 
     def _find_new(self, worker: JudgeWorker) -> str | None:
         """A function that no process has ready: the first one, or one of the case that the process compiled last."""
@@ -283,18 +283,22 @@ class Schedule:
         since = self._passed_over.pop(function, None)
         if since is not None:
             self._find_demand(function).lost += time.monotonic() - since
-        self._drop_if_empty(function)
+        self._note_oldest(function)
         return ticket
 
-    def _drop_if_empty(self, function: str) -> None:
-        if not self._waiting[function]:
-            del self._waiting[function]
+    def _note_oldest(self, function: str) -> None:
+        """The first of the requests for a function is another one now, or there is none any more."""
+        if self._waiting[function]:
+            self._ages[function] = self._waiting[function][0].number
+        else:
+            del self._waiting[function], self._ages[function]
             self._new.pop(function, None)
             self._passed_over.pop(function, None)
 
     def _find_demand(self, function: str) -> _Demand:
-        demand = self._demands.setdefault(function, _Demand())
-        self._demands.move_to_end(function)
-        if len(self._demands) > _MEASURED_FUNCTIONS:
-            self._demands.popitem(last=False)
+        demand = self._demands.get(function)
+        if demand is None:
+            demand = self._demands[function] = _Demand()
+            if len(self._demands) > _MEASURED_FUNCTIONS:
+                del self._demands[next(iter(self._demands))]
         return demand

@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 from concurrent.futures import Future
+from json.encoder import encode_basestring_ascii
 
 from pytest_llmcompiler.judge.messages import Request
 
@@ -74,7 +75,7 @@ class Ticket:
 
     def encode(self) -> bytes:
         """The line of the request."""
-        return b"[" + self.request.json + b"," + json.dumps(self.text).encode() + b"]\n"
+        return b"[" + self.request.json + b"," + encode_basestring_ascii(self.text).encode() + b"]\n"
 
     def resolve(self, reply: bytes) -> None:
         """Give the reply to all that wait."""

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pytest_llmcompiler.program.archives import find_archives, link_beside, read_archive_names
 from pytest_llmcompiler.program.glibc import build_aliases
-from pytest_llmcompiler.program.image import ProgramImage, Symbol, read_elf
+from pytest_llmcompiler.program.image import ProgramImage, Symbol, read_defined_names, read_elf
 from pytest_llmcompiler.program.ir import emit_object, parse
 from pytest_llmcompiler.program.runtime_objects import compile_glibc
 from pytest_llmcompiler.targets.target import Target
@@ -40,6 +40,18 @@ def add_library(program: ProgramImage) -> ProgramImage:
         symbols=own | program.symbols,
         library=own | program.library,
     )
+
+
+def may_define(name: str, target: Target) -> bool:
+    """Whether the rest of the C library may define a name. It is not linked to find that out, which takes a tenth of a
+    second: models name functions that are nowhere. Of names with an underscore in front, the linker defines some."""
+    return name.startswith("_") or name in _archive_names(target) or name in _glibc_names(target)
+
+
+@functools.cache
+def _glibc_names(target: Target) -> frozenset[str]:
+    """The names that `glibc.c` and the aliases define."""
+    return frozenset(read_defined_names(compile_glibc(target)) | read_defined_names(build_aliases(target)))
 
 
 def _define_absolute(symbols: Mapping[str, Symbol], target: Target) -> bytes:

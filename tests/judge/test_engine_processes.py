@@ -41,8 +41,13 @@ def built_again() -> Iterator[None]:
     engine_build.server_path.cache_clear()
 
 
-def verdicts(harness: Harness) -> list[Verdict]:
-    return [harness.judge(text) for text in (RIGHT, WRONG, CRASHING)]
+def verdicts(harness: Harness, end: str = "") -> list[Verdict]:
+    """`end` is code that never runs: with another one, all texts have code that has not run before."""
+    return [harness.judge(text + end) for text in (RIGHT, WRONG, CRASHING)]
+
+
+def describe(verdicts: list[Verdict]) -> list[tuple[str, str, tuple[str, ...]]]:
+    return [(verdict.kind, verdict.message, verdict.evidence) for verdict in verdicts]
 
 
 def children(pid: int) -> list[int]:
@@ -73,6 +78,18 @@ def test_the_same_code_runs_once(compiled: Compile) -> None:
     assert harness.engine.statistics.runs > runs, "other code"
 
 
+def test_failing_code_runs_once(compiled: Compile) -> None:
+    harness = Harness(compiled(SOURCE), "total", JudgeSettings(examples=20))
+    statistics = harness.engine.statistics
+    failed, runs = harness.judge(WRONG, explain=False), statistics.runs
+    commented = harness.judge("# a comment\n" + WRONG, explain=False)
+    assert failed.kind == commented.kind == "mismatch" and failed.evidence == commented.evidence
+    assert statistics.runs == runs and statistics.shown == 2
+    crashed = [harness.judge(CRASHING), harness.judge(CRASHING, explain=False)]
+    assert [verdict.kind for verdict in crashed] == ["crash"] * 2
+    assert statistics.shown == 3, "what nobody asked for when the code ran first is shown by another run"
+
+
 def test_the_process_of_a_sample_has_no_system_calls_but_those_that_computing_takes(
     harness: Harness,
 ) -> None:
@@ -91,13 +108,13 @@ def find_seccomp_mode(pid: int) -> str:
 
 
 def test_killed_processes_lose_no_sample(harness: Harness, no_server: None) -> None:
-    expected = verdicts(harness)
+    expected = describe(verdicts(harness))
     server = server_of_this_process()
     for template in children(server):
         os.kill(template, signal.SIGKILL)
-    assert verdicts(harness) == expected
+    assert describe(verdicts(harness, "nop\n")) == expected
     os.kill(server_of_this_process(), signal.SIGKILL)
-    assert verdicts(harness) == expected
+    assert describe(verdicts(harness, "ud2\n")) == expected
     assert harness.engine.statistics.settled == 3, "a new template and a new server serve at once"
 
 

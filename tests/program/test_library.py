@@ -11,6 +11,7 @@ import pytest
 from pytest_llmcompiler.program.case import read_case
 from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.glibc import load_names
+from pytest_llmcompiler.program.library import may_define
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.targets import get_target
 
@@ -25,6 +26,8 @@ def test_the_library_has_what_the_list_says(tmp_path: Path, target: str) -> None
     program, golden = reference.golden_with_library, reference.golden
     names = load_names()
     assert (names.available | names.aliases.keys()) - program.addresses.keys() == set()
+    assert all(may_define(name, program.target) for name in program.addresses.keys() - golden.addresses.keys())
+    assert not may_define("no_such_function", program.target)
     # The program's own part is the golden program, unchanged.
     assert program.segments[: len(golden.segments)] == golden.segments
     assert {name: program.addresses[name] for name in golden.addresses} == golden.addresses

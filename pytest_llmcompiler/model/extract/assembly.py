@@ -191,7 +191,7 @@ def _find_bare_code(text: str, label: re.Pattern[str]) -> TextBlock | None:
     # A listing has the same lines as the assembly that it shows.
     lines = convert_listing(clean_characters(text)).splitlines(keepends=True)
     original = text.splitlines(keepends=True)
-    kinds = [_classify_line(line) for line in lines]
+    kinds = _classify_lines(lines)
     labels = {number for number, kind in enumerate(kinds) if kind.may_start_function and label.match(lines[number])}
     if not labels and not any(kind.is_instruction for kind in kinds):
         return None
@@ -223,6 +223,12 @@ class _LineKind(NamedTuple):
 
 def _classify_line(line: str) -> _LineKind:
     return _classify_once(line) if len(line) <= _KEPT_CHARACTERS else _classify(line)
+
+
+def _classify_lines(lines: list[str]) -> list[_LineKind]:
+    """The kinds of many lines. Where none is too long, nothing is called in Python for those that are known."""
+    is_short = max(map(len, lines), default=0) <= _KEPT_CHARACTERS
+    return list(map(_classify_once if is_short else _classify_line, lines))
 
 
 def _classify(line: str) -> _LineKind:
