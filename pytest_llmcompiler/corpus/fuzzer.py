@@ -42,6 +42,7 @@ from pytest_llmcompiler.corpus.search import Exploration, SearchDoneError, run_s
 from pytest_llmcompiler.corpus.seed_pool import Seed, SeedPool, branch_features
 from pytest_llmcompiler.corpus.selection import choose_balanced
 from pytest_llmcompiler.corpus.systematic import generate_systematically
+from pytest_llmcompiler.corpus.turns import take_in_turn
 from pytest_llmcompiler.emulator.coverage import Comparisons, Feature, Features
 from pytest_llmcompiler.values.input import Input, list_objects
 
@@ -261,7 +262,8 @@ class Corpus(Generic[EntryT]):
         chosen = choose_balanced(
             {input: rest[input] for input in rest if _count_bytes(input) <= _RESERVE_BYTES}, reserve_count
         )
-        self.reserve = list(dict.fromkeys((*self._varied, *chosen)))
+        # A second look at expensive code does not get to the end of the reserve, so that both kinds have turns.
+        self.reserve = list(dict.fromkeys(take_in_turn(*[iter(self._varied)] * 2, iter(chosen))))
 
     def vary(self, named: int, constants: Collection[int]) -> None:
         """Find variations of the seeds for the reserve: see `systematic`, which has the parameters.

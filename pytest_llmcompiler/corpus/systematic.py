@@ -4,34 +4,40 @@
   rest one by one, and a wrong width shows where a length no longer fits. The object is no longer than that.
 - Objects that are equal, up to their ends: a text of 12 bytes without a zero, twice, is compared up to the 13th byte.
 - Pointers into one object, a few elements apart: what is written through one is read through the other.
-- Texts whose brackets are nested as deep as the program allows, and one deeper.
-- Texts of a single character, for each that the program compares with.
-- Texts that get far, each without one of their characters, and with some room behind their end, in which a second look
-  can insert characters.
 - Objects that lie across a multiple of 64 KiB: pointers of which only 16 bits are computed go back there.
 - Single bytes from 128 on, where there is room for as many elements: lengths that are no longer positive as `char`.
-- Texts without some of their lines: what a parser takes for granted behind others.
-- A text of one letter that another text has at each of its places.
 - Structures full of garbage, where the function reads none of it.
 - Structures of which one pointer is null, or leads to themselves or to an object of its own: where most inputs have two
   equal pointers, as in a ring of one element, these tell them apart.
-- Further arguments of a variadic function: the first of them are passed in registers, the later ones on the stack.
+- Integers at powers of the program's constants, and just below their multiples: quotients go wrong there.
+- Texts that are nested, shortened, padded or changed: see `systematic_texts`.
+- More arguments of a variadic function: see `systematic_arguments`.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
-from pytest_llmcompiler.corpus.grammar import find_phrases, nest
 from pytest_llmcompiler.corpus.input_edits import list_pointers
 from pytest_llmcompiler.corpus.input_numbers import set_number
-from pytest_llmcompiler.corpus.mutator import is_text, set_content
-from pytest_llmcompiler.corpus.seed_pool import Seed, branch_features
+from pytest_llmcompiler.corpus.mutator import is_text
+from pytest_llmcompiler.corpus.seed_edits import (
+    count_branches,
+    drop_repeated,
+    enlarge,
+    is_plain,
+    list_owners,
+    repeat,
+    set_data,
+)
+from pytest_llmcompiler.corpus.seed_pool import Seed
+from pytest_llmcompiler.corpus.systematic_arguments import vary_arguments
+from pytest_llmcompiler.corpus.systematic_texts import vary_texts
 from pytest_llmcompiler.corpus.turns import take_in_turn
-from pytest_llmcompiler.values.c_types import FILE, Float, Function, Int, Struct, Type
-from pytest_llmcompiler.values.input import Alias, Input, Object, Value, replace_object, set_pointer
+from pytest_llmcompiler.values.c_types import FILE, Function, Struct, Type
+from pytest_llmcompiler.values.input import Alias, Input, Object, set_pointer
 
 _LENGTHS = (*range(131), 255, 256, 257, 511, 512, 513)
 _MEASURED_SEEDS = 2
@@ -43,30 +49,17 @@ _DISTANCES, _LONG_DISTANCES = (0, 1, 2, 4, 8, 16), (1, 3, 5, 8, 15, 16, 31)
 """Elements between two pointers into one object, and where that is made longer than a loop over 32 elements."""
 _LONG_ELEMENTS, _ROOM, _LONG_WORD = 72, 32, 40
 """Elements that the numbers of such an input count, those behind them, and the letters of a word."""
-_RUN_LENGTHS = (33, 255, 256, 257)
-"""Lengths of texts that have one letter only."""
 _CROSSING_SEEDS = 6
 """Seeds, of those with most rounds and of those that get furthest, whose objects lie across a multiple of 64 KiB."""
 _LARGE_BYTES, _LARGE_SEEDS, _LARGE_PLACES = (128, 255), 3, 2
 """Bytes above the largest `char`, and the seeds and places in which they are put."""
-_LARGE_ELEMENTS = 300
-"""Elements of the buffer that such a byte may count."""
-_DEPTHS = (8, 16, 32)
-_NESTED_SEEDS, _MAX_DEPTH = 4, 64
-_MAX_CHARACTERS = 32
-_FURTHEST_SEEDS, _SHORTENED_SEEDS, _PADDING, _MAX_VARIED = 16, 3, 8, 64
-"""Seeds whose texts get so many zeros behind them; those of which each character is left out; and the bytes of the
-longest such text."""
-_MAX_LINES, _MAX_LINE_BYTES = 10, 512
-"""Lines of a text of which each run is left out, and its bytes."""
-_MATCHED_LENGTH = 31
-"""The length of a text that has one letter among others. Some functions take no more than 31."""
+_POWER_SEEDS, _MAX_POWER_BASE, _MAX_POWER_BASES, _MAX_POWER_NUMBERS = 2, 1000, 4, 3
+"""Seeds whose integers become powers of the program's constants, the largest such constant, and the constants and
+integers of a seed."""
 _LINKED_SEEDS, _MAX_LINKED = 4, 4
 """Seeds whose structures get other pointers, and the structures of each."""
-_GARBAGE = b"\xa5\x5a\x96\x69"
-_VARIADIC_COUNTS, _VARIADIC_SEEDS = (6, 7, 9, 12, 16), 3
-"""Variadic arguments: the convention passes up to 5 or 6 of them in registers, and 8 floats. And the inputs that get so
-many: of the first ones, which `main` passes, of those that get furthest, and of the latest."""
+_FILLED_SEEDS, _GARBAGE = 16, b"\xa5\x5a\x96\x69"
+"""Seeds whose structures are filled with garbage, and the garbage."""
 
 
 def generate_systematically(
@@ -86,15 +79,11 @@ def generate_systematically(
         _overlap_long(seeds, restricted),
         _cross_boundaries(by_rounds, by_reach),
         _set_large_bytes([*by_rounds[:_LARGE_SEEDS], *seeds[-_LARGE_SEEDS:]]),
-        _repeat_letters(seeds),
-        _drop_lines(by_reach[:_SHORTENED_SEEDS]),
-        _match_once(seeds),
-        _fill_structures(by_reach[:_FURTHEST_SEEDS]),
+        _fill_structures(by_reach[:_FILLED_SEEDS]),
         _set_pointers(by_reach[:_LINKED_SEEDS]),
-        _nest_texts(seeds, constants),
-        _single_characters(seeds, constants),
-        _vary_texts(by_reach),
-        _add_arguments([*seeds[:_VARIADIC_SEEDS], *by_reach[:_VARIADIC_SEEDS], *seeds[-_VARIADIC_SEEDS:]], named),
+        _set_powers(by_reach[:_POWER_SEEDS], constants),
+        *vary_texts(seeds, by_reach, constants),
+        *vary_arguments(seeds, by_reach, named),
     )
     for further in measured[1:]:
         yield from further
@@ -107,7 +96,7 @@ def _try_lengths(seed: Seed) -> Iterator[Input]:
 def resize(seed: Seed, count: int) -> Input | None:
     """The seed's input with buffers of `count` elements, and the numbers that count them; else with one text of that
     length. Contents are repeated. None where the input has neither."""
-    buffers = {number: target for number, target in enumerate(seed.objects) if _is_plain(target) and target.count > 1}
+    buffers = {number: target for number, target in enumerate(seed.objects) if is_plain(target) and target.count > 1}
     values = {counter.value for counter in seed.counters}
     counted = [target for target in buffers.values() if {target.count, len(target.data)} & values]
     input = replace(seed.input, is_4gib_aligned=False)
@@ -115,7 +104,7 @@ def resize(seed: Seed, count: int) -> Input | None:
         longest = max(counted, key=lambda target: target.count)
         for number, target in buffers.items():
             if target.count == longest.count:
-                input = _set_data(input, number, _repeat(target.data, count * target.element.size))
+                input = set_data(input, number, repeat(target.data, count * target.element.size))
         for counter in seed.counters:
             if counter.value in (longest.count, len(longest.data)):
                 is_bytes = counter.value != longest.count
@@ -124,20 +113,8 @@ def resize(seed: Seed, count: int) -> Input | None:
     for number, target in buffers.items():
         text = target.data.partition(b"\0")[0] if is_text(target) and b"\0" in target.data else b""
         if text:
-            return _set_data(input, number, _repeat(text, count) + b"\0")
+            return set_data(input, number, repeat(text, count) + b"\0")
     return None
-
-
-def _is_plain(target: Object) -> bool:
-    return isinstance(target.element, Int | Float) and not target.links
-
-
-def _repeat(content: bytes, size: int) -> bytes:
-    return (content * (size // len(content) + 1))[:size]
-
-
-def _set_data(input: Input, number: int, data: bytes) -> Input:
-    return replace_object(input, number, lambda old: replace(old, count=len(data) // old.element.size, data=data))
 
 
 def _pair_objects(seed: Seed) -> Iterator[Input]:
@@ -150,13 +127,13 @@ def _pair_objects(seed: Seed) -> Iterator[Input]:
     for (first, source), (second, target) in itertools.islice(pairs, _MAX_PAIRS):
         size = min(len(source.data), len(target.data))
         for data in (source.data[:size], source.data[:size].replace(b"\0", b"a")):
-            input = _set_data(seed.input, first, data + source.data[size:])
-            yield _set_data(input, second, data + target.data[size:])
+            input = set_data(seed.input, first, data + source.data[size:])
+            yield set_data(input, second, data + target.data[size:])
 
 
 def _overlap(seed: Seed, restricted: Collection[int], distances: Sequence[int]) -> Iterator[Input]:
     """Two pointer arguments that lead into one object, so many elements apart."""
-    owners = _list_owners(seed)
+    owners = list_owners(seed)
     for (first, source), (second, target) in itertools.combinations(owners.items(), 2):
         element = seed.objects[source].element
         if {first, second} & set(restricted) or seed.objects[target].element != element or seed.objects[target].links:
@@ -172,16 +149,16 @@ def _overlap(seed: Seed, restricted: Collection[int], distances: Sequence[int]) 
 def _overlap_long(seeds: Sequence[Seed], restricted: Collection[int]) -> Iterator[Input]:
     """The same in objects of more elements than a round of a vectorised loop takes, with room behind those that are
     counted. A text has one long word."""
-    candidates = [seed for seed in reversed(seeds) if len(_list_owners(seed)) > 1]
+    candidates = [seed for seed in reversed(seeds) if len(list_owners(seed)) > 1]
     word = bytes(97 + number % 26 for number in range(_LONG_WORD))
     for seed in candidates[:_PAIRED_SEEDS]:
         input = seed.input
-        for number in _list_owners(seed).values():
+        for number in list_owners(seed).values():
             target = seed.objects[number]
             size = (_LONG_ELEMENTS + _ROOM) * target.element.size
             if target.data:
-                data = word.ljust(size, b"\0") if is_text(target) else _repeat(target.data, size)
-                input = _set_data(input, number, data)
+                data = word.ljust(size, b"\0") if is_text(target) else repeat(target.data, size)
+                input = set_data(input, number, data)
         for counter in seed.counters:
             if any(counter.value == target.count for target in seed.objects):
                 input = set_number(input, counter, _LONG_ELEMENTS)
@@ -189,7 +166,7 @@ def _overlap_long(seeds: Sequence[Seed], restricted: Collection[int]) -> Iterato
 
 
 def _cross_boundaries(*orders: Sequence[Seed]) -> Iterator[Input]:
-    for seed in _drop_repeated(seed for order in orders for seed in order[:_CROSSING_SEEDS]):
+    for seed in drop_repeated(seed for order in orders for seed in order[:_CROSSING_SEEDS]):
         if any(len(target.data) > 1 for target in seed.objects):
             yield replace(seed.input, is_4gib_aligned=False, crossing="first")
             yield replace(seed.input, is_4gib_aligned=False, crossing="middle")
@@ -197,69 +174,21 @@ def _cross_boundaries(*orders: Sequence[Seed]) -> Iterator[Input]:
 
 def _set_large_bytes(seeds: Sequence[Seed]) -> Iterator[Input]:
     """Bytes of one object from 128 on, and another object with room for as many elements."""
-    for seed in _drop_repeated(seeds):
-        plain = {number: target for number, target in enumerate(seed.objects) if _is_plain(target) and target.data}
+    for seed in drop_repeated(seeds):
+        plain = {number: target for number, target in enumerate(seed.objects) if is_plain(target) and target.data}
         for (number, source), (other, _) in itertools.islice(itertools.permutations(plain.items(), 2), _MAX_PAIRS):
             if source.element.size != 1:
                 continue
-            input = _enlarge(seed, seed.input, other)
+            input = enlarge(seed, seed.input, other)
             for at, value in itertools.product(range(min(_LARGE_PLACES, len(source.data))), _LARGE_BYTES):
-                yield _set_data(input, number, source.data[:at] + bytes([value]) + source.data[at + 1 :])
-
-
-def _repeat_letters(seeds: Sequence[Seed]) -> Iterator[Input]:
-    """Texts of one letter, with as much room in the other objects."""
-    texts = ((seed, number) for seed in seeds for number, target in enumerate(seed.objects) if is_text(target))
-    for seed, number in itertools.islice(texts, 1):
-        for length in _RUN_LENGTHS:
-            input = seed.input
-            for other, target in enumerate(seed.objects):
-                if _is_plain(target) and target.data:
-                    input = _enlarge(seed, input, other)
-            yield _set_data(input, number, b"a" * length + b"\0")
-
-
-def _enlarge(seed: Seed, input: Input, number: int) -> Input:
-    """The input with many elements in an object, and with the numbers of the seed that count them."""
-    target = seed.objects[number]
-    input = _set_data(input, number, _repeat(target.data, _LARGE_ELEMENTS * target.element.size))
-    for counter in seed.counters:
-        if counter.value in (target.count, len(target.data)):
-            input = set_number(input, counter, _LARGE_ELEMENTS)
-    return input
-
-
-def _drop_lines(seeds: Sequence[Seed]) -> Iterator[Input]:
-    """Texts without a run of their lines, and with the numbers that count their characters."""
-    for seed in seeds:
-        for number, target in enumerate(seed.objects):
-            lines = target.data.splitlines(keepends=True) if is_text(target) and target.count <= _MAX_LINE_BYTES else []
-            for start, end in itertools.combinations(range(min(len(lines), _MAX_LINES) + 1), 2):
-                data = b"".join((*lines[:start], *lines[end:]))
-                if len(lines) < 3 or not data:
-                    continue
-                input = _set_data(seed.input, number, data)
-                for counter in seed.counters:
-                    if counter.value == target.count:
-                        input = set_number(input, counter, len(data))
-                yield input
-
-
-def _match_once(seeds: Sequence[Seed]) -> Iterator[Input]:
-    for seed in seeds:
-        first, *others = [number for number, target in enumerate(seed.objects) if is_text(target)] or [0]
-        if others:
-            for place in range(_MATCHED_LENGTH):
-                text = b"a" * place + b"x" + b"a" * (_MATCHED_LENGTH - 1 - place) + b"\0"
-                yield set_content(replace(seed, input=set_content(seed, first, b"x\0")), others[0], text)
-            return
+                yield set_data(input, number, source.data[:at] + bytes([value]) + source.data[at + 1 :])
 
 
 def _fill_structures(seeds: Sequence[Seed]) -> Iterator[Input]:
     for seed in seeds:
         for number, target in enumerate(seed.objects):
             if isinstance(target.element, Struct) and target.data and not target.links:
-                yield _set_data(seed.input, number, _repeat(_GARBAGE, len(target.data)))
+                yield set_data(seed.input, number, repeat(_GARBAGE, len(target.data)))
 
 
 def _set_pointers(seeds: Sequence[Seed]) -> Iterator[Input]:
@@ -284,110 +213,20 @@ def _find_like(seed: Seed, element: Type) -> list[Object]:
     return [target for target in seed.objects if target.element == element][:1]
 
 
-def _drop_repeated(seeds: Iterable[Seed]) -> Iterable[Seed]:
-    return {id(seed): seed for seed in seeds}.values()
-
-
 def _sort_by_reach(seeds: Sequence[Seed]) -> list[Seed]:
     """The seeds, those first that take most branches."""
-    return sorted(seeds, key=lambda seed: len(branch_features(seed.features)), reverse=True)
+    return sorted(seeds, key=count_branches, reverse=True)
 
 
-def _list_owners(seed: Seed) -> dict[int, int]:
-    """The pointer arguments that lead to an object without pointers, with the number of the object."""
-    owners, number = {}, 0
-    for position, value in enumerate(seed.input.args):
-        for _, target in value.links:
-            if isinstance(target, Object):
-                if len(value.links) == 1 and not target.links:
-                    owners[position] = number
-                number += 1 + _count_inside(target)
-    return owners
-
-
-def _count_inside(target: Object) -> int:
-    return sum(1 + _count_inside(inside) for _, inside in target.links if isinstance(inside, Object))
-
-
-def _nest_texts(seeds: Sequence[Seed], constants: Collection[int]) -> Iterator[Input]:
-    """For each kind of bracket, the shortest text that has it, with the bracket at several depths."""
-    shortest: dict[int, tuple[int, Seed, int]] = {}
+def _set_powers(seeds: Sequence[Seed], constants: Collection[int]) -> Iterator[Input]:
+    """Integers of arguments at the largest powers of a constant, and before a multiple of it: where a quotient that is
+    computed by multiplication is wrong, it is so for large numbers that are just no multiple."""
+    bases = sorted(constant for constant in set(constants) if 2 < constant <= _MAX_POWER_BASE)[:_MAX_POWER_BASES]
     for seed in seeds:
-        for number, target in enumerate(seed.objects):
-            text = target.data.partition(b"\0")[0] if is_text(target) else b""
-            for start, end in find_phrases(text[:256]):
-                if end - start > 1 and text[start] in b"([{<" and len(text) < shortest.get(text[start], (1 << 30,))[0]:
-                    shortest[text[start]] = len(text), seed, number
-    limits = {depth + step for depth in constants if 2 < depth < _MAX_DEPTH for step in (-1, 0, 1)}
-    for _, seed, number in sorted(shortest.values(), key=lambda item: item[0])[:_NESTED_SEEDS]:
-        data = seed.objects[number].data
-        text, rest = data.partition(b"\0")[0], data[len(data.partition(b"\0")[0]) :]
-        for depth in sorted({*_DEPTHS, *limits}):
-            yield set_content(seed, number, nest(text, depth) + rest)
-
-
-def _single_characters(seeds: Sequence[Seed], constants: Collection[int]) -> Iterator[Input]:
-    texts = ((seed, number) for seed in seeds for number, target in enumerate(seed.objects) if is_text(target))
-    seed, number = next(texts, (None, 0))
-    for character in sorted({constant for constant in constants if 0 < constant < 128})[:_MAX_CHARACTERS]:
-        if seed is not None:
-            yield set_content(seed, number, bytes((character, 0)))
-
-
-def _vary_texts(seeds: Sequence[Seed]) -> Iterator[Input]:
-    for place, seed in enumerate(seeds[:_FURTHEST_SEEDS]):
-        for number, target in enumerate(seed.objects):
-            if not (is_text(target) and 1 < target.count <= _MAX_VARIED and target.data.endswith(b"\0")):
-                continue
-            yield set_content(seed, number, target.data + bytes(_PADDING))
-            text = target.data.partition(b"\0")[0] if place < _SHORTENED_SEEDS else b""
-            for at in range(len(text)):
-                yield set_content(seed, number, target.data[:at] + target.data[at + 1 :])
-
-
-def _add_arguments(seeds: Sequence[Seed], named: int) -> Iterator[Input]:
-    """More variadic arguments: as many as a named one counts, up to one that ends them, and as a named text says."""
-    for seed in _drop_repeated(seeds):
-        if not _has_movable_arguments(seed, named):
-            continue
-        given = seed.input.args[named:]
-        counters = [one for one in seed.counters if one.kind == "arg" and one.owner < named]
-        for counter, count in itertools.product(
-            [one for one in counters if 0 < one.value <= len(given)][:1], _VARIADIC_COUNTS
-        ):
-            input = _repeat_arguments(seed.input, named, given[: counter.value], count)
-            yield set_number(input, counter, count)
-        for (length, end), count in itertools.product(_find_terminators(given), _VARIADIC_COUNTS):
-            yield _repeat_arguments(seed.input, named, given[:length], count, end)
-        yield from _repeat_formats(seed, named)
-
-
-def _has_movable_arguments(seed: Seed, named: int) -> bool:
-    """Whether an input has unnamed arguments, of which none leads to what other arguments lead to."""
-    given = seed.input.args[named:]
-    targets = [target for value in given for _, target in value.links]
-    return bool(given) and all(isinstance(target, Object) and not target.links for target in targets)
-
-
-def _find_terminators(given: Sequence[Value]) -> Iterator[tuple[int, Value]]:
-    """The first argument that is zero or null, and the first that is -1, with the number of those before it."""
-    for end in (b"\0", b"\xff"):
-        ends = (at for at, value in enumerate(given) if at and not value.links and not value.data.strip(end))
-        yield from ((at, given[at]) for at in itertools.islice(ends, 1))
-
-
-def _repeat_formats(seed: Seed, named: int) -> Iterator[Input]:
-    """A text that has a letter or a conversion for each argument, and its arguments, both several times."""
-    numbers = [number for position, number in _list_owners(seed).items() if position < named]
-    for number, count in itertools.product(numbers, _VARIADIC_COUNTS):
-        text = seed.objects[number].data.partition(b"\0")[0] if is_text(seed.objects[number]) else b""
-        length = text.count(b"%") or len(text)
-        given = seed.input.args[named:][:length]
-        if 0 < length == len(given):
-            times = -(-count // length)
-            input = set_content(seed, number, text * times + b"\0")
-            yield _repeat_arguments(input, named, given, times * length)
-
-
-def _repeat_arguments(input: Input, named: int, given: Sequence[Value], count: int, *ends: Value) -> Input:
-    return replace(input, args=(*input.args[:named], *itertools.islice(itertools.cycle(given), count), *ends))
+        numbers = [one for one in seed.direct_numbers if one.kind == "arg" and one.type.size > 1]
+        for number, base in itertools.product(numbers[:_MAX_POWER_NUMBERS], bases):
+            most, power = number.type.bounds[1], base
+            while power * base <= most:
+                power *= base
+            for value in (most - most % base - 1, power // base - 1, power // base, power - 1, power):
+                yield set_number(seed.input, number, value)

@@ -159,3 +159,26 @@ def test_texts_of_one_letter_have_room_in_other_objects() -> None:
 def test_empty_objects_are_left_alone() -> None:
     empty = seed(pointer(INT, b""), pointer(CHAR, b""), number(0))
     assert all(isinstance(one, Input) for one in generate_systematically([empty], 3, (), (44,)))
+
+
+def test_a_format_has_one_conversion_many_times() -> None:
+    small, large = Object(CHAR, 4, b"abc\0"), 300
+    output = Value(Pointer(CHAR), bytes(8), ((0, small),))
+    given = seed(output, number(4), pointer(CHAR, b"%d = %5.2s\0"), number(7), number(8))
+    texts = {}
+    for one in generate_systematically([given], 3, (), ()):
+        buffer, text = list_objects(one)
+        texts[text.data] = buffer.count, one.args[1], one.args[3:]
+    for conversion in (b"%d", b"%5.2s"):
+        for count in (6, 12):
+            assert texts[conversion * count + b"\0"] == (large, number(large), (number(7), number(8)) * (count // 2))
+
+
+def test_integers_are_powers_of_the_programs_constants() -> None:
+    tried = {one.args[0] for one in generate_systematically([seed(number(3))], 1, (), (10, -1, 70_000))}
+    assert {number(10**9), number(10**9 - 1), number(10**8), number(10**8 - 1), number(2**31 - 9)} <= tried
+
+
+def test_each_character_is_replaced_by_its_neighbours() -> None:
+    texts = {list_objects(one)[0].data for one in generate_systematically([seed(pointer(CHAR, b"--- x\0"))], 1, (), ())}
+    assert {b",-- x\0", b".-- x\0", b"--, x\0", b"--. x\0", b"---\x1fx\0", b"--- y\0"} <= texts
