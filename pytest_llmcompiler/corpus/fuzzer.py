@@ -42,6 +42,7 @@ from pytest_llmcompiler.corpus.search import Exploration, SearchDoneError, run_s
 from pytest_llmcompiler.corpus.seed_pool import Seed, SeedPool, branch_features
 from pytest_llmcompiler.corpus.selection import choose_balanced
 from pytest_llmcompiler.corpus.systematic import generate_systematically
+from pytest_llmcompiler.corpus.systematic_texts import replace_characters
 from pytest_llmcompiler.corpus.turns import take_in_turn
 from pytest_llmcompiler.emulator.coverage import Comparisons, Feature, Features
 from pytest_llmcompiler.values.input import Input, list_objects
@@ -130,6 +131,8 @@ class Corpus(Generic[EntryT]):
         """The mutations that showed nothing new, as far as the function is defined on them, in few steps."""
         self._varied: list[Input] = []
         """Variations that the reserve has in any case."""
+        self._replaced: list[Input] = []
+        """The same with a character of a text replaced."""
         self._considered_seeds: set[Input] = set()
         """Seeds that were offered to the entries, with or without success."""
 
@@ -262,8 +265,9 @@ class Corpus(Generic[EntryT]):
         chosen = choose_balanced(
             {input: rest[input] for input in rest if _count_bytes(input) <= _RESERVE_BYTES}, reserve_count
         )
-        # A second look at expensive code does not get to the end of the reserve, so that both kinds have turns.
-        self.reserve = list(dict.fromkeys(take_in_turn(*[iter(self._varied)] * 2, iter(chosen))))
+        # A second look at expensive code does not get to the end of the reserve, so that all kinds have turns.
+        varied = iter(self._varied)
+        self.reserve = list(dict.fromkeys(take_in_turn(iter(self._replaced), varied, varied, iter(chosen))))
 
     def vary(self, named: int, constants: Collection[int]) -> None:
         """Find variations of the seeds for the reserve: see `systematic`, which has the parameters.
@@ -271,23 +275,38 @@ class Corpus(Generic[EntryT]):
         Those that take an edge which no seed takes are added to the entries.
         """
         known = {edge for kind, edge, _ in self._pool.features if kind == "edge"}
-        for input in generate_systematically(self._pool[:], named, self._restricted, constants):
+        seeds, shown = self._pool[:], set[Features]()
+        for input in generate_systematically(seeds, named, self._restricted, constants):
             if not self._may_go_on("varying"):
                 return
-            input = self._restrict(input)
-            if input in self._seen:
-                continue
-            self._seen.add(input)
-            with contextlib.suppress(UndefinedInputError):
-                if _count_bytes(input) > _VARIED_BYTES:
-                    continue
-                result = self._probe_once(input)
-                edges = {edge for kind, edge, _ in result.features if kind == "edge"}
-                if edges - known:
-                    self._add(input)
-                    known |= edges
-                elif result.steps <= _RESERVE_STEPS:
-                    self._varied.append(input)
+            if self._probe_variation(input, known):
+                self._varied.append(self._restrict(input))
+        for input in replace_characters(seeds):
+            if not self._may_go_on("varying"):
+                return
+            result = self._probe_variation(input, known)
+            if result and result.features not in shown:
+                shown.add(result.features)
+                self._replaced.append(self._restrict(input))
+
+    def _probe_variation(self, input: Input, known: set[int]) -> ProbeResult | None:
+        """What a variation shows; None where it is of no use for the reserve. One that takes another edge than the
+        `known` ones is added to the entries."""
+        input = self._restrict(input)
+        if input in self._seen:
+            return None
+        self._seen.add(input)
+        with contextlib.suppress(UndefinedInputError):
+            if _count_bytes(input) > _VARIED_BYTES:
+                return None
+            result = self._probe_once(input)
+            edges = {edge for kind, edge, _ in result.features if kind == "edge"}
+            if edges - known:
+                self._add(input)
+                known |= edges
+            elif result.steps <= _RESERVE_STEPS:
+                return result
+        return None
 
     def list_missed(self) -> list[tuple[Input, str]]:
         """Dropped inputs that reached what no entry does, with the reasons; a few, which cover all edges."""
@@ -299,7 +318,8 @@ class Corpus(Generic[EntryT]):
 
     def close(self) -> None:
         """Release the memory that only generating needs."""
-        self._seen, self._considered_seeds, self._plain, self._varied = set(), set(), {}, []
+        self._seen, self._considered_seeds, self._plain = set(), set(), {}
+        self._varied, self._replaced = [], []
         self._pool = SeedPool()
         self._dropped_by_edge = {}
 

@@ -4,7 +4,6 @@
 - Texts of a single character, for each that the program compares with.
 - Texts that get far, each without one of their characters, and with some room behind their end, in which a second look
   can insert characters.
-- One of them with each character replaced by its neighbours: one that is compared is then larger, or smaller.
 - Texts of one letter, up to 257 times.
 - Texts without some of their lines: what a parser takes for granted behind others.
 - A text of one letter that another text has at each of its places.
@@ -50,7 +49,6 @@ def vary_texts(seeds: Sequence[Seed], by_reach: Sequence[Seed], constants: Colle
         _nest_texts(seeds, constants),
         _single_characters(seeds, constants),
         _shorten_and_pad(by_reach),
-        _replace_characters(by_reach),
     ]
 
 
@@ -128,9 +126,11 @@ def _shorten_and_pad(seeds: Sequence[Seed]) -> Iterator[Input]:
                 yield set_content(seed, number, target.data[:at] + target.data[at + 1 :])
 
 
-def _replace_characters(seeds: Sequence[Seed]) -> Iterator[Input]:
-    """The shortest of the texts that get furthest, with each of its characters replaced by one of its neighbours."""
-    furthest = [seed for seed in seeds if count_branches(seed) >= _FURTHEST_SHARE * count_branches(seeds[0])]
+def replace_characters(seeds: Sequence[Seed]) -> Iterator[Input]:
+    """The shortest of the texts that get furthest, with each of its characters replaced by one of its neighbours: one
+    that is compared is then larger, or smaller. What no comparison tells from another is of no use."""
+    most = max(map(count_branches, seeds), default=0)
+    furthest = [seed for seed in seeds if count_branches(seed) >= _FURTHEST_SHARE * most]
     texts = [
         (target.count, place, number)
         for place, seed in enumerate(furthest)
