@@ -39,7 +39,9 @@ from pytest_llmcompiler.corpus.turns import take_in_turn
 from pytest_llmcompiler.values.c_types import FILE, Function, Struct, Type
 from pytest_llmcompiler.values.input import Alias, Input, Object, set_pointer
 
-_LENGTHS = (*range(131), 255, 256, 257, 511, 512, 513)
+_FIRST_LENGTHS = (257, 256, 513, 512, 33, 65, 129, 17, 31, 63, 127, 255, 511)
+_LENGTHS = (*_FIRST_LENGTHS, *(length for length in range(131) if length not in _FIRST_LENGTHS))
+"""Lengths of a buffer, those first that most often show something: there is not always time for the others."""
 _MEASURED_SEEDS = 2
 """Seeds whose buffers get every length: one may be refused before its loop runs."""
 _PAIRED_SEEDS, _MAX_PAIRS = 4, 12
