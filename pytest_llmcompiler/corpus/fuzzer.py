@@ -63,6 +63,8 @@ _MAX_MISSED = 64
 """Dropped inputs that tell why some code is not reached."""
 _RESERVE_STEPS, _RESERVE_BYTES = 1_000, 2_048
 """Most steps of a run on an input of the reserve, and most bytes of its objects: every passing candidate runs on it."""
+_LONG_STEPS, _MAX_LONG = 4_000, 12
+"""Steps of a few variations that may take more, and their number: a loop over 257 elements may take ten a round."""
 _VARIED_BYTES = 8_192
 """Most bytes of the objects of a variation: it has up to 513 elements."""
 _MAX_EXPENSIVE = 8
@@ -131,6 +133,7 @@ class Corpus(Generic[EntryT]):
         """The mutations that showed nothing new, as far as the function is defined on them, in few steps."""
         self._varied: list[Input] = []
         """Variations that the reserve has in any case."""
+        self._long_left = _MAX_LONG
         self._replaced: list[Input] = []
         """The same with a character of a text replaced."""
         self._considered_seeds: set[Input] = set()
@@ -304,7 +307,8 @@ class Corpus(Generic[EntryT]):
             if edges - known:
                 self._add(input)
                 known |= edges
-            elif result.steps <= _RESERVE_STEPS:
+            elif result.steps <= (_LONG_STEPS if self._long_left else _RESERVE_STEPS):
+                self._long_left -= result.steps > _RESERVE_STEPS
                 return result
         return None
 

@@ -76,6 +76,7 @@ def generate_systematically(
     # A second look at expensive code does not get to the end. Lengths are given twice, and so have two turns.
     yield from take_in_turn(
         *measured[:1] * 2,
+        itertools.chain.from_iterable(_repeat_elements(seed) for seed in by_rounds[:_MEASURED_SEEDS]),
         itertools.chain.from_iterable(map(_pair_objects, paired)),
         itertools.chain.from_iterable(_overlap(seed, restricted, _DISTANCES) for seed in paired),
         _overlap_long(seeds, restricted),
@@ -95,9 +96,18 @@ def _try_lengths(seed: Seed) -> Iterator[Input]:
     return (input for count in _LENGTHS if (input := resize(seed, count)) is not None)
 
 
-def resize(seed: Seed, count: int) -> Input | None:
+def _repeat_elements(seed: Seed) -> Iterator[Input]:
+    """Buffers of one element many times: what ends a loop early in the seed's own contents is not among them."""
+    for count in _FIRST_LENGTHS:
+        input = resize(seed, count, is_uniform=True)
+        if input is not None:
+            yield input
+
+
+def resize(seed: Seed, count: int, *, is_uniform: bool = False) -> Input | None:
     """The seed's input with buffers of `count` elements, and the numbers that count them; else with one text of that
-    length. Contents are repeated. None where the input has neither."""
+    length. Contents are repeated, or their first elements where they are to be uniform. None where the input has
+    neither."""
     buffers = {number: target for number, target in enumerate(seed.objects) if is_plain(target) and target.count > 1}
     values = {counter.value for counter in seed.counters}
     counted = [target for target in buffers.values() if {target.count, len(target.data)} & values]
@@ -106,7 +116,8 @@ def resize(seed: Seed, count: int) -> Input | None:
         longest = max(counted, key=lambda target: target.count)
         for number, target in buffers.items():
             if target.count == longest.count:
-                input = set_data(input, number, repeat(target.data, count * target.element.size))
+                content = target.data[: target.element.size] if is_uniform else target.data
+                input = set_data(input, number, repeat(content, count * target.element.size))
         for counter in seed.counters:
             if counter.value in (longest.count, len(longest.data)):
                 is_bytes = counter.value != longest.count
@@ -115,7 +126,7 @@ def resize(seed: Seed, count: int) -> Input | None:
     for number, target in buffers.items():
         text = target.data.partition(b"\0")[0] if is_text(target) and b"\0" in target.data else b""
         if text:
-            return set_data(input, number, repeat(text, count) + b"\0")
+            return set_data(input, number, repeat(text[:1] if is_uniform else text, count) + b"\0")
     return None
 
 

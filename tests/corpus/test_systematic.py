@@ -46,6 +46,15 @@ def test_a_counter_may_count_bytes() -> None:
     assert input is not None and input.args[1] == number(20)
 
 
+def test_a_long_buffer_may_have_one_element_only() -> None:
+    lengths = {}
+    for input in generate_systematically([COUNTED], 2, (), ()):
+        (buffer,) = list_objects(input)
+        if buffer.data == struct.pack("<i", 7) * buffer.count:
+            lengths[buffer.count] = input.args[1]
+    assert lengths[257] == number(257) and lengths[33] == number(33)
+
+
 def test_a_text_gets_another_length() -> None:
     input = resize(TEXT, 6)
     assert input is not None and list_objects(input)[0].data == b"f(1)f(\0"
