@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from pytest_llmcompiler.assembler.statements import ParsedAssembly
-from pytest_llmcompiler.letters import FOREIGN_LETTERS
+from pytest_llmcompiler.letters import find_other_letter
 
 _TOKEN = re.compile(
     r"""
@@ -21,8 +21,6 @@ _TOKEN = re.compile(
 )
 _TOKEN_START = re.compile(r"[\"'/#;\n]")
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b-\x0c\x0e-\x1f\x7f\u0080-\u009f\ud800-\udfff]|\r(?!\n)")
-_NO_NAME = re.compile(rf"[^\x00-\x7f{FOREIGN_LETTERS}]")
-"""A character that no name has, nor any other part of assembly."""
 
 _Token = tuple[str, int, int]
 """The name of a group of `_TOKEN`, start and end. A plain tuple, since there is one for each line of a text."""
@@ -95,8 +93,7 @@ def _check_ascii(parsed: ParsedAssembly, tokens: Sequence[_Token]) -> None:
     """Raise AssemblyError for a character between literals and comments that is neither ASCII nor a letter."""
     begin = 0
     for _, start, end in (*tokens, ("end", len(parsed.source), len(parsed.source))):
-        bad = _NO_NAME.search(parsed.source, begin, start)
-        if bad:
-            message = f"character {bad[0]!r} outside of strings and comments"
-            raise parsed.build_error(message, bad.start())
+        place = find_other_letter(parsed.source, begin, start)
+        if place is not None:
+            raise parsed.build_error(f"character {parsed.source[place]!r} outside of strings and comments", place)
         begin = end

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator
 from pytest_llmcompiler.assembler.llvm_source import NAME_START, LLVMSource, blank_literals
 from pytest_llmcompiler.assembler.statements import ParsedAssembly, Statement
 from pytest_llmcompiler.errors import AssemblyError, UnsupportedError
-from pytest_llmcompiler.letters import FOREIGN_LETTERS
+from pytest_llmcompiler.letters import name_part
 
 _MESSAGE = re.compile(r"^(?:error: )?<(?:inline asm|stdin)>:(\d+):(\d+): (?!warning)(?:error: )?(.*)", re.MULTILINE)
 """Line, column and words of an error."""
-_NAME = re.compile(rf"{NAME_START}(\$?)([\w.?{FOREIGN_LETTERS}][\w.$?{FOREIGN_LETTERS}]*)")
+_NAME = re.compile(rf"{NAME_START}(\$?)({name_part('.?')}{name_part('.$?')}*)")
 _MOST_NAMES = 10
 """Undefined symbols that a message names."""
 _NUMERIC_LABEL_USE = re.compile(rf"{NAME_START}(\d+)([bf])(?![\w.])")

@@ -26,15 +26,15 @@ from pytest_llmcompiler.assembler.reach import is_branch
 from pytest_llmcompiler.assembler.statements import ParsedAssembly, Statement
 from pytest_llmcompiler.assembler.tokens import LITERAL
 from pytest_llmcompiler.errors import AssemblyError
-from pytest_llmcompiler.letters import FOREIGN_LETTERS
+from pytest_llmcompiler.letters import name_part, name_start
 
-NAME_START = rf"(?<![\w.@?\"{FOREIGN_LETTERS}])(?<![\w.{FOREIGN_LETTERS}]\$)"
+NAME_START = rf"""(?<!{name_part('.@?"')})(?<!{name_part(".")}\$)"""
 """The pattern of a position where a name may begin. The $ of an immediate is not part of a name."""
-_PLAIN_NAME = re.compile(rf"(?!\.L)[A-Za-z_.{FOREIGN_LETTERS}][\w.${FOREIGN_LETTERS}]*")
+_PLAIN_NAME = re.compile(rf"(?!\.L){name_start('.')}{name_part('.$')}*")
 _LITERAL = re.compile(LITERAL)
-_LOCAL_LABEL = re.compile(rf"{NAME_START}\.L[\w.$?{FOREIGN_LETTERS}]*")
+_LOCAL_LABEL = re.compile(rf"{NAME_START}\.L{name_part('.$?')}*")
 _LITERAL_OR_LOCAL = re.compile(rf"{LITERAL}|{_LOCAL_LABEL.pattern}")
-_WORD = re.compile(rf"[\w.$?{FOREIGN_LETTERS}]+")
+_WORD = re.compile(rf"{name_part('.$?')}+")
 _MOST_NEW_LETTERS = 3
 """Of how many letters at the start of a label a new spelling may have others: 140,000 spellings, more than a text of
 the longest length can use up for more than a few labels."""
@@ -258,7 +258,7 @@ def _choose_tag(source: str) -> str:
 
 def build_name_pattern(name: str) -> str:
     """The pattern of a whole name in assembly."""
-    return rf"{NAME_START}{re.escape(name)}(?![\w.$?{FOREIGN_LETTERS}])"
+    return rf"{NAME_START}{re.escape(name)}(?!{name_part('.$?')})"
 
 
 def _rename(line: str, old: str, new: str) -> str:

@@ -11,15 +11,15 @@ import re
 from collections.abc import Callable, Iterator
 
 from pytest_llmcompiler.assembler.tokens import parse_integer
-from pytest_llmcompiler.letters import FOREIGN_LETTERS
+from pytest_llmcompiler.letters import name_part
 
-_LISTING = re.compile(rf"^[ \t]*[\w$?@{FOREIGN_LETTERS}]+[ \t]+(?:PROC|SEGMENT)\b", re.IGNORECASE | re.MULTILINE)
+_LISTING = re.compile(rf"^[ \t]*{name_part('$?@')}+[ \t]+(?:PROC|SEGMENT)\b", re.IGNORECASE | re.MULTILINE)
 """Matches in listings, and in no other assembly."""
-_TOKEN = re.compile(rf"""(?P<comment>;.*)|(?P<string>'[^']*'|"[^"]*")|(?P<word>[\w$?@.{FOREIGN_LETTERS}]+)""")
+_TOKEN = re.compile(rf"""(?P<comment>;.*)|(?P<string>'[^']*'|"[^"]*")|(?P<word>{name_part("$?@.")}+)""")
 _HEXADECIMAL = re.compile(r"([0-9][0-9a-f]*)[hr]", re.IGNORECASE)
 """An integer (`h`), or the bits of a floating-point number (`r`)."""
 _NAME_AND_DIRECTIVE = re.compile(
-    rf"([\w$.{FOREIGN_LETTERS}]+)[ \t]+(proc|endp|segment|ends|db|byte|dw|word|dd|dword|dq|qword)\b(?![ \t]+ptr)(.*)",
+    rf"({name_part('$.')}+)[ \t]+(proc|endp|segment|ends|db|byte|dw|word|dd|dword|dq|qword)\b(?![ \t]+ptr)(.*)",
     re.IGNORECASE,
 )
 _DIRECTIVE = re.compile(r"([\w.]+)\b(.*)")

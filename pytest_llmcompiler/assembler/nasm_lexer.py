@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import Literal, NamedTuple
 
 from pytest_llmcompiler.errors import AssemblyError
-from pytest_llmcompiler.letters import FOREIGN_LETTERS
+from pytest_llmcompiler.letters import name_part, name_start
 
 TokenKind = Literal["number", "string", "word", "escaped", "operator"]
 """`escaped` is a word with a `$` in front, which is always a symbol: `$eax`."""
@@ -25,8 +25,8 @@ _TOKEN = re.compile(
     | (?P<string>'[^'\n]*'|"[^"\n]*"|`(?:\\[^\n]|[^`\\\n])*`)
     | (?P<number>0[xX][0-9a-fA-F_]+(?:\.[0-9a-fA-F_]*)?[pP][+-]?\d+|\d[\d_]*(?:\.[\d_]*(?:[eE][+-]?\d+)?|[eE][+-]\d+)
         |\$?\d\w*)
-    | (?P<word>[A-Za-z_.@{FOREIGN_LETTERS}][\w.?@$\#~{FOREIGN_LETTERS}]*|\?[\w.?@$\#~{FOREIGN_LETTERS}]+)
-    | (?P<escaped>\$[A-Za-z_.?@{FOREIGN_LETTERS}][\w.?@$\#~{FOREIGN_LETTERS}]*)
+    | (?P<word>{name_start(".@")}{name_part(".?@$#~")}*|\?{name_part(".?@$#~")}+)
+    | (?P<escaped>\${name_start(".?@")}{name_part(".?@$#~")}*)
     | (?P<operator><<<|>>>|<=>|<<|>>|//|%%|==|!=|<>|<=|>=|&&|\|\||\^\^|\$\$|[-+*/%~!&|^()\[\],:=<>?${{}}\#])
     | (?P<bad>.)
     """,

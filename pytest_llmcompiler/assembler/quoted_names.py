@@ -9,13 +9,11 @@ from __future__ import annotations
 import re
 
 from pytest_llmcompiler.assembler.tokens import LITERAL, SYMBOL
-from pytest_llmcompiler.letters import FOREIGN_LETTERS
 
 _QUOTED_NAME = re.compile(rf'"({SYMBOL})"')
 _TEXT_DIRECTIVE = re.compile(r"\.(?:ascii|asciz|string\w*|section|file|ident|loc|incbin|include)\b", re.IGNORECASE)
 """Directives whose strings are no names of symbols."""
 _NAME_OR_LITERAL = re.compile(rf"{LITERAL}|{SYMBOL}")
-_FOREIGN_LETTER = re.compile(rf"[{FOREIGN_LETTERS}]")
 
 
 def remove_quotes(source: str) -> str:
@@ -50,4 +48,4 @@ def count_added_quotes(line: str, length: int) -> int:
 
 
 def _is_foreign(word: str) -> bool:
-    return word[0] not in "\"'" and _FOREIGN_LETTER.search(word) is not None
+    return word[0] not in "\"'" and not word.isascii()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from pytest_llmcompiler.letters import FOREIGN_LETTERS
+from pytest_llmcompiler.letters import name_part, name_start
 
-SYMBOL = rf"[A-Za-z_.$?{FOREIGN_LETTERS}][\w.$?{FOREIGN_LETTERS}]*"
+SYMBOL = rf"{name_start('.$?')}{name_part('.$?')}*"
 """The pattern of a symbol that needs no quotes."""
 LITERAL = r"""'(?:\\.|[^'\\])'|"(?:\\.|[^"\\])*\""""
 """The pattern of a string or a character, with its quotes."""

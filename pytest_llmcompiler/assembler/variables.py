@@ -24,7 +24,7 @@ from pytest_llmcompiler.assembler.reach import TextReach
 from pytest_llmcompiler.assembler.statements import ParsedAssembly
 from pytest_llmcompiler.assembler.text_variables import TextVariable
 from pytest_llmcompiler.errors import UnsupportedError
-from pytest_llmcompiler.letters import FOREIGN_LETTERS
+from pytest_llmcompiler.letters import name_part, name_start
 from pytest_llmcompiler.program.case_symbols import CaseSymbols, Scalar
 from pytest_llmcompiler.program.symbol_facts import ProgramVariable
 
@@ -34,11 +34,11 @@ _MOST_PARTS = 16
 """Parts into which LLVM splits a variable at most."""
 _NUMBERED = re.compile(r"(.+?)\.(\d+)")
 _NUMBERED_END = re.compile(r"\.\d+$")
-_WORD_END = re.compile(rf"\.\d+(?![\w.$?{FOREIGN_LETTERS}])")
+_WORD_END = re.compile(rf"\.\d+(?!{name_part('.$?')})")
 """The end of a name like `calls.0`."""
-_NUMBERED_NAME = re.compile(rf"[A-Za-z_?{FOREIGN_LETTERS}][\w.$?{FOREIGN_LETTERS}]*\.\d+")
+_NUMBERED_NAME = re.compile(rf"{name_start('?')}{name_part('.$?')}*\.\d+")
 """Such a name: numbers, such as compilers' versions, and names of sections are none."""
-_WORD = re.compile(rf"[\w.$?{FOREIGN_LETTERS}]+")
+_WORD = re.compile(rf"{name_part('.$?')}+")
 _PART = re.compile(r"(?:\d+\.)*(?:\d+|b)\.")
 """What LLVM appends to the name of a variable that it changes, with a dot behind each step."""
 _DECORATED = re.compile(r"\$(\w+)\.\$\w+\$\$(\w+)\.\..*")

@@ -1,26 +1,31 @@
-"""The engine's C code, compiled by the bundled clang against unicorn's own headers and library, and kept in the cache.
-
-Two processes that build at once each write their own file, and the last one wins with the same contents.
-"""
+"""The engine's C code, compiled by the bundled clang for unicorn's own headers and library, and kept in the cache."""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import functools
 import hashlib
-import os
 import platform
 import subprocess
 import sys
-import tempfile
+import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import TextIO
 
+from pytest_llmcompiler.emulator.direct_build import (
+    COMPILER_FLAGS,
+    LIBRARY,
+    LINKER_FLAGS,
+    SERVER,
+    build_directly,
+)
 from pytest_llmcompiler.errors import EngineError
 from pytest_llmcompiler.files import cache_folder
 from pytest_llmcompiler.seccomp import list_numbers
-from pytest_llmcompiler.temporary import make_folder
+from pytest_llmcompiler.temporary import make_folder, temporary_folder
 
 _FLAGS = (
     *("-std=c11", "-D_GNU_SOURCE", "-O2", "-g0"),
@@ -31,6 +36,8 @@ _FLAGS = (
 _LIBRARY_FLAGS = ("-fPIC", "-shared")
 _SECONDS = 300
 """Time limit of the compiler. It takes 5 to 7 s of CPU time, and far longer on a machine that has much else to do."""
+_LOOK_SECONDS = 0.05
+"""How often it is looked whether another process has built what this one needs."""
 _MESSAGE_CHARACTERS = 1000
 """The end of the compiler's message that is passed on."""
 
@@ -38,43 +45,68 @@ _MESSAGE_CHARACTERS = 1000
 @functools.cache
 def library_path() -> Path:
     """The engine as a shared library. It is compiled when the cache does not have it. Raises EngineError."""
-    return _build("engine.so", _LIBRARY_FLAGS)
+    return _build(LIBRARY, _LIBRARY_FLAGS)
 
 
 @functools.cache
 def server_path() -> Path:
     """The engine's server, an executable. It is compiled when the cache does not have it. Raises EngineError."""
-    return _build("engine-server", ())
+    return _build(SERVER, ())
 
 
 def _build(name: str, flags: tuple[str, ...]) -> Path:
     sources = sorted(_source_folder().iterdir())
     units = [source for source in sources if source.suffix == ".c"]
-    return build_in_cache("engine", _key(sources), name, lambda part: _compile(units, flags, part))
+
+    def compile(folder: Path) -> None:
+        try:
+            build_directly(units, _FLAGS, _unicorn_folder(), folder)
+        except EngineError:  # zig's front end knows more machines
+            _compile(units, flags, str(folder / name))
+
+    return build_in_cache("engine", _key(sources), name, compile)
 
 
-def build_in_cache(folder: str, key: str, name: str, compile: Callable[[str], None]) -> Path:
+def build_in_cache(folder: str, key: str, name: str, compile: Callable[[Path], None]) -> Path:
     """The path of a build, in the cache or, where that can't be written, in a folder of this process.
 
-    `compile` writes the file whose path it is given, where there is none for the `key`. Raises what it raises.
+    `compile` writes files to the folder whose path it is given, where there is none of that `name` for the `key`: one
+    with the name, and perhaps others. Of several processes one builds, and the others wait. Raises what it raises.
     """
     path = cache_folder() / folder / key / name
     if path.exists():
         return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, part = tempfile.mkstemp(dir=path.parent, prefix=".engine-")
+        lock = (path.parent / ".lock").open("w")
     except OSError:
         path = _temporary_folder() / name
-        descriptor, part = tempfile.mkstemp(dir=path.parent, prefix=".engine-")
-    os.close(descriptor)
-    try:
-        compile(part)
-        Path(part).chmod(0o755)
-        Path(part).replace(path)
-    finally:
-        Path(part).unlink(missing_ok=True)
+        lock = (path.parent / ".lock").open("w")
+    with lock:
+        _wait_for(lock)
+        if path.exists():
+            return path
+        with temporary_folder(beside=path) as products:
+            compile(products)
+            for product in products.iterdir():
+                product.chmod(0o755)
+                product.replace(path.with_name(product.name))
     return path
+
+
+def _wait_for(lock: TextIO) -> None:
+    """Wait until no other process builds; in vain where the file system has no locks, or the other one takes too
+    long. Then both build, and the last one wins with the same contents."""
+    end = time.monotonic() + _SECONDS
+    while time.monotonic() < end:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_LOOK_SECONDS)
+        except OSError:
+            return
+        else:
+            return
 
 
 @functools.cache
@@ -95,7 +127,9 @@ def _unicorn_folder() -> Path:
 def _key(sources: list[Path]) -> str:
     """A digest of all that the library depends on: sources, flags, the releases of unicorn and of the compiler, and the
     machine. The compiler makes code for its own processor, and machines may share the folder of the cache."""
-    digest = hashlib.sha256(" ".join((*_FLAGS, version("unicorn"), version("ziglang"))).encode())
+    digest = hashlib.sha256(
+        " ".join((*COMPILER_FLAGS, *_FLAGS, *LINKER_FLAGS, version("unicorn"), version("ziglang"))).encode()
+    )
     digest.update(str(_unicorn_folder()).encode())  # the library is found there at run time
     digest.update(_describe_machine().encode())
     for source in sources:

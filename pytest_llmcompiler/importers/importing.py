@@ -27,7 +27,7 @@ from pytest_llmcompiler.importers.supercoder import read_supercoder
 from pytest_llmcompiler.importers.table import read_with_columns
 from pytest_llmcompiler.importers.texts import read_angha, read_ir
 from pytest_llmcompiler.judge.verdict import harmless
-from pytest_llmcompiler.letters import FOREIGN_LETTERS
+from pytest_llmcompiler.letters import name_part, name_start
 from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.ir_names import spell_plainly
 from pytest_llmcompiler.program.syntax_check import CompileFault, find_uncompilable
@@ -36,7 +36,7 @@ _GROUP = 512
 """Rows that are handled together."""
 _SHOWN_PLACES = 3
 """Rows that are named for each fault."""
-_SYMBOL = re.compile(rf"[A-Za-z_$.{FOREIGN_LETTERS}][\w$.{FOREIGN_LETTERS}]*")
+_SYMBOL = re.compile(rf"{name_start('$.')}{name_part('$.')}*")
 _IR_FUNCTION = re.compile(rf'^define\b[^@\n]*@"?({_SYMBOL.pattern})"?\(', re.M)
 
 FORMATS: dict[str, Callable[[Row], ImportedCase]] = {

@@ -25,7 +25,7 @@ from pytest_llmcompiler.errors import (
     SandboxError,
     UnsupportedError,
 )
-from pytest_llmcompiler.letters import FOREIGN_LETTERS
+from pytest_llmcompiler.letters import name_part
 from pytest_llmcompiler.lowering.canonical import canonicalise_module
 from pytest_llmcompiler.program.ir import (
     binary_size,
@@ -55,7 +55,7 @@ _EXTENSION = re.compile(r"\+(?:s?sse3|sse4\.[12]|popcnt|aes|pclmul|crc32|cx16)")
 _QUOTED = re.compile(r'"[^"\n]*"')
 _INLINE_ASSEMBLY = re.compile(r'^module asm|\basm (?:sideeffect |alignstack |inteldialect |unwind )*""', re.MULTILINE)
 """Inline assembly in IR whose strings are empty."""
-_LOCAL_LABEL = re.compile(rf"(?<![\w.$])\.L[\w.${FOREIGN_LETTERS}]+")
+_LOCAL_LABEL = re.compile(rf"(?<![\w.$])\.L{name_part('.$')}+")
 _LAST_WORDS = re.compile(r"(?:LLVM ERROR|error): ([^\n]+)")
 """The message that LLVM prints before it ends its process."""
 _QUOTED_LINES = slice(1, 5)

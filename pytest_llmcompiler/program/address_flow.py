@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pytest_llmcompiler.errors import LLMCompilerError
-from pytest_llmcompiler.letters import FOREIGN_LETTERS
+from pytest_llmcompiler.letters import name_part
 from pytest_llmcompiler.program.ir_instructions import FunctionBody, IrInstruction
 from pytest_llmcompiler.program.type_sizes import TypeSizes
 
 _CONSTANT_ADDRESS = re.compile(
-    rf"getelementptr (?:inbounds |nuw |nusw )*\(i8, ptr (@[-\w$.{FOREIGN_LETTERS}]+), i64 (-?\d+)\)"
+    rf"getelementptr (?:inbounds |nuw |nusw )*\(i8, ptr (@{name_part('-$.')}+), i64 (-?\d+)\)"
 )
 _MAX_VALUES = 2000
 """Values that may be addresses of one variable. Above it, the variable counts as escaped."""
@@ -145,7 +145,7 @@ def find_accesses(
 
     `initialisers` is the text of the module's variables and aliases.
     """
-    if re.search(rf"= .*{re.escape(symbol)}(?![-\w$.{FOREIGN_LETTERS}])", initialisers):
+    if re.search(rf"= .*{re.escape(symbol)}(?!{name_part('-$.')})", initialisers):
         return None
     flow = _AddressFlow(functions, sizes)
     try:
@@ -171,7 +171,7 @@ class _AddressFlow:
 
     def follow_symbol(self, symbol: str, body: FunctionBody, instruction: IrInstruction) -> None:
         """Record what an instruction does with the addresses of a variable that it mentions."""
-        pattern = rf"{re.escape(symbol)}(?![-\w$.{FOREIGN_LETTERS}])"
+        pattern = rf"{re.escape(symbol)}(?!{name_part('-$.')})"
         known = 0
         for operand in instruction.operands:
             address = constant_address(operand)

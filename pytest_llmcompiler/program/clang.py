@@ -311,6 +311,15 @@ def linker_command() -> list[str]:
     return [_zig(), "ld.lld"]
 
 
+def glibc_driver() -> list[str]:
+    """The bundled clang without zig's own front end, with the headers of glibc 2.17 for x86-64. Later versions have
+    that interface too, and unicorn's wheel needs as much."""
+    root = Path(_zig()).parent / "lib" / "libc" / "include"
+    libc = (str(root / name) for name in ("x86-linux-gnu", "generic-glibc", "x86-linux-any", "any-linux-any"))
+    headers = _include_flags([_compiler_headers(), *libc])
+    return [*_plain_driver("x86_64-unknown-linux-gnu"), *headers, "-D__GLIBC_MINOR__=17"]
+
+
 def assembler_command(target: Target) -> list[str]:
     """The command that assembles its standard input and writes the object to its standard output."""
     flags = ("-triple", target.triple, "-target-cpu", target.cpu, "-filetype", "obj", "-o", "-", "-")

@@ -12,9 +12,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from pytest_llmcompiler.letters import FOREIGN_LETTERS
+from pytest_llmcompiler.letters import name_part
 
-_NAME = rf'[%@](?:"(?:[^"\\]|\\.)*"|[-\w$.{FOREIGN_LETTERS}]+)'
+_NAME = rf'[%@](?:"(?:[^"\\]|\\.)*"|{name_part("-$.")}+)'
 _VALUE_NAME = re.compile(_NAME)
 _HEADER = re.compile(rf"^define (?P<words>[^@]*)(?P<name>{_NAME})\((?P<params>.*?)\)(?: [^()]*)? \{{$")
 _LINE = re.compile(r"^  (?:(?P<result>%\S+) = )?(?P<opcode>\w+)(?: (?P<rest>.*))?$")

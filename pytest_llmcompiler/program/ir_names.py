@@ -13,7 +13,7 @@ import re
 from typing import Any
 
 from pytest_llmcompiler.errors import IRError
-from pytest_llmcompiler.letters import FOREIGN_LETTERS
+from pytest_llmcompiler.letters import name_part
 
 _ESCAPES = re.compile(r'[@%$]"[^"\n]*\\[89A-Fa-f]')
 _LETTERS = re.compile(r'[@%$]"[^"\n]*[^\x00-\x7f]')
@@ -24,7 +24,7 @@ _UNREADABLE = re.compile("[\x80-\x9f\u2028\u2029]")
 _TAKEN_AS_IT_IS = "\\01"
 """The mark in front of a name that a linker takes as it is."""
 _BYTES = re.compile(r"(?:\\[89A-Fa-f][0-9A-Fa-f])+")
-_SYMBOL = re.compile(rf'@"([\w$.{FOREIGN_LETTERS}]+)"')
+_SYMBOL = re.compile(rf'@"({name_part("$.")}+)"')
 _LETTER = re.compile(r"[^\x00-\x7f]")
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from pytest_llmcompiler.letters import FOREIGN_LETTERS
+from pytest_llmcompiler.letters import name_part
 from pytest_llmcompiler.program.ir_names import print_ir
 
 if TYPE_CHECKING:
@@ -235,7 +235,7 @@ def _is_mere_access(instruction: str, pointers: set[str]) -> bool:
     return bool(re.match(r"load |icmp |ptrtoint |call void @llvm\.mem(?:cpy|move|set)\.", instruction))
 
 
-_GLOBAL_NAME = re.compile(rf'@(?:"((?:[^"\\]|\\.)*)"|([-\w$.{FOREIGN_LETTERS}]+))')
+_GLOBAL_NAME = re.compile(rf'@(?:"((?:[^"\\]|\\.)*)"|({name_part("-$.")}+))')
 
 
 def global_names(text: str) -> list[str]:

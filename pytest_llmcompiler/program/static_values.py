@@ -24,7 +24,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 
-from pytest_llmcompiler.letters import FOREIGN_LETTERS
+from pytest_llmcompiler.letters import name_part
 from pytest_llmcompiler.program.address_flow import Copy, Place, Store, find_accesses, find_place
 from pytest_llmcompiler.program.initial_values import read_initial_values
 from pytest_llmcompiler.program.ir import parse
@@ -215,9 +215,7 @@ def local_variables(text: str) -> list[str]:
         value.name
         for value in parse(text).global_variables
         if value.linkage.name in ("internal", "private")
-        if not is_constant(value)
-        and not value.is_declaration
-        and re.fullmatch(rf"[-\w.${FOREIGN_LETTERS}]+", value.name)
+        if not is_constant(value) and not value.is_declaration and re.fullmatch(rf"{name_part('-.$')}+", value.name)
     ]
 
 

@@ -90,7 +90,7 @@ def find_read_types(module: llvm.ModuleRef, name: str) -> tuple[Type, ...]:
     Of structs and of `long double` nothing is found. What a pointer leads to is no part of IR: it is a text where every
     call passes a constant text, and where no call in the module tells it may be either, a text or anything.
     """
-    functions = {function.name: str(function) for function in module.functions if not function.is_declaration}
+    functions = {function.name: print_ir(function) for function in module.functions if not function.is_declaration}
     own = [functions[name]] if name in functions else []
     reached = [functions[other] for other in sorted(mentioned_globals(module, name)) if other in functions]
     words = _find_read_words(own) or _find_read_words(reached)

@@ -124,6 +124,7 @@ def test_no_compiler(harness: Harness, no_server: None, monkeypatch: pytest.Monk
     engine_build.server_path.cache_clear()
     monkeypatch.setenv("LLMC_CACHE", str(tmp_path))
     monkeypatch.setattr("sys.executable", "/nonexistent/python")
+    monkeypatch.setattr("pytest_llmcompiler.emulator.direct_build.glibc_driver", lambda: ["/nonexistent/zig"])
     without = Harness(harness.reference, "total", JudgeSettings(examples=20, effort=0))
     assert verdicts(without) == expected
     assert without.engine.statistics.candidates == 0

@@ -90,7 +90,7 @@ def test_llvm_gets_quotes_and_its_positions_are_those_of_the_text() -> None:
     assert (passed.kind, passed.detail["assembler"]) == ("pass", "llvm"), passed
     wrong = check(SOURCE, "grö$e", text.replace("%edi, %eax", "%edi, %eax; addl été(%rip), 5(%rip)"), examples=30)
     assert (wrong.kind, wrong.detail["line"], wrong.detail["column"]) == ("assemble", 3, 35), wrong
-    assert check(SOURCE, "grö$e", "grö$e→:\n ret\n").kind == "link"
+    assert check(SOURCE, "grö$e", "grö$e→:\n ret\n").kind == "assemble"
 
 
 def test_other_syntaxes_and_listings() -> None:

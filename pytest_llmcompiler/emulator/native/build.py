@@ -12,6 +12,7 @@ from pytest_llmcompiler.temporary import temporary_folder
 
 SHARED_HEADER = Path(__file__).with_name("foreign_code.h")
 """What the programs of reproducers are built from too."""
+_NAME = "confined"
 _COMPILER_FLAGS = (
     *("-target", "x86_64-linux-musl", "-std=c11", "-D_GNU_SOURCE", "-O2", "-g0", "-fno-pie"),
     *("-fno-sanitize=all", "-fno-stack-protector", "-fno-builtin"),
@@ -31,11 +32,11 @@ def program_path() -> Path:
     key = hashlib.sha256(
         b"".join((facts, *(path.read_bytes() for path in (source, header, SHARED_HEADER))))
     ).hexdigest()
-    return build_in_cache("native", key, "confined", lambda path: _compile(source, path))
+    return build_in_cache("native", key, _NAME, lambda folder: _compile(source, folder / _NAME))
 
 
-def _compile(source: Path, path: str) -> None:
+def _compile(source: Path, path: Path) -> None:
     with temporary_folder() as folder:
         unit = str(folder / "confined.o")
         run_compiler("the confined process", [*_COMPILER_FLAGS, "-c", "-o", unit, str(source)])
-        run_compiler("the confined process", [*_LINKER_FLAGS, "-o", path, unit])
+        run_compiler("the confined process", [*_LINKER_FLAGS, "-o", str(path), unit])

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from pytest_llmcompiler.errors import NoCodeError, TruncatedError
-from pytest_llmcompiler.letters import FOREIGN_LETTERS
+from pytest_llmcompiler.letters import name_part, name_start
 from pytest_llmcompiler.model.answer import Answer, Prompt
 from pytest_llmcompiler.model.extract.answer_text import (
     blank_reasoning,
@@ -29,11 +29,11 @@ from pytest_llmcompiler.targets import list_targets
 
 _END = re.compile(r"\s*(?:#|//|/\*|;|\Z)")
 """Nothing but a comment, up to the end of a line."""
-_LABEL = re.compile(rf'\s*(?:[\w.$@{FOREIGN_LETTERS}]+|"[^"\n]+"):')
+_LABEL = re.compile(rf'\s*(?:{name_part(".$@")}+|"[^"\n]+"):')
 _KEPT_CHARACTERS = 100
 """Longest line whose kind is kept."""
 _DIRECTIVE = re.compile(
-    rf"^\s*(?:\.[a-z_]\w*(?:\s|$)|[\w$?@{FOREIGN_LETTERS}]+[ \t]+(?:PROC|ENDP|SEGMENT|ENDS)\b"
+    rf"^\s*(?:\.[a-z_]\w*(?:\s|$)|{name_part('$?@')}+[ \t]+(?:PROC|ENDP|SEGMENT|ENDS)\b"
     r"|(?i:(?:section|segment)[ \t]+\.\w|(?:global|extern)[ \t]+[\w.$]+[ \t]*$|default[ \t]+(?:rel|abs)[ \t]*$"
     r"|\[?bits[ \t]+64|%(?:define|assign)[ \t]|(?:[\w.$]+[ \t]+)?(?:d[bwdq]|res[bwdq]|times|equ)[ \t]+[-\d\"'($]))"
 )
@@ -44,9 +44,9 @@ _REVISION = re.compile(
     re.IGNORECASE,
 )
 """Words between two versions of a function that make the later one the answer."""
-_WORD = re.compile(rf"[A-Za-z_.{FOREIGN_LETTERS}][\w.${FOREIGN_LETTERS}]*")
+_WORD = re.compile(rf"{name_start('.')}{name_part('.$')}*")
 _DEFINED_NAME = re.compile(
-    rf"\s*(?:\"?([A-Za-z_.{FOREIGN_LETTERS}][\w.${FOREIGN_LETTERS}]*)\"?:"
+    rf"\s*(?:\"?({name_start('.')}{name_part('.$')}*)\"?:"
     r"|([A-Za-z_.][\w.$]*)[ \t]+(?i:d[bwdq]|res[bwdq]|equ|times)[ \t])"
 )
 """A label, or the name in front of NASM's data."""

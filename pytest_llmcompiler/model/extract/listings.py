@@ -17,37 +17,37 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pytest_llmcompiler.letters import FOREIGN_LETTERS
+from pytest_llmcompiler.letters import name_part
 
-_HEADER = re.compile(r"[ \t]*(?:[0-9a-fA-F]{1,16}[ \t]+)?" rf"<([\w.$@{FOREIGN_LETTERS}]+)>:[ \t]*$")
-_GDB_HEADER = re.compile(rf"[ \t]*Dump of assembler code for function ([\w.${FOREIGN_LETTERS}]+):")
+_HEADER = re.compile(r"[ \t]*(?:[0-9a-fA-F]{1,16}[ \t]+)?" rf"<({name_part('.$@')}+)>:[ \t]*$")
+_GDB_HEADER = re.compile(rf"[ \t]*Dump of assembler code for function ({name_part('.$')}+):")
 _NOISE = re.compile(
     r"[ \t]*(?:Disassembly of section .*|.*:[ \t]+file format .*|End of assembler dump\.|\.\.\.|-+[ \t]*)$"
 )
 _ADDRESS = re.compile(
-    rf"\n(?:(?:=>)?[ \t]*(?:0x)?[0-9a-fA-F]+(?:(?:[ \t]+<[\w.$@+{FOREIGN_LETTERS}]*>)?:"
+    rf"\n(?:(?:=>)?[ \t]*(?:0x)?[0-9a-fA-F]+(?:(?:[ \t]+<{name_part('.$@+')}*>)?:"
     r"|[ \t]+[0-9a-fA-F]{4,16}[ \t]|[ \t]+<)"
-    rf"|[ \t]*(?:<[\w.$@{FOREIGN_LETTERS}]+>:|Dump of))"
+    rf"|[ \t]*(?:<{name_part('.$@')}+>:|Dump of))"
 )
 """The end of a line, and what some line of every listing begins with. A pattern with `^` is searched ten times as
 slowly."""
 _INSTRUCTION = re.compile(
     r"(?:=>)?[ \t]*(?:0x)?([0-9a-fA-F]{1,16})"
-    rf"(?:[ \t]+<([\w.$@{FOREIGN_LETTERS}]*)(\+\w+)?>)?"
+    rf"(?:[ \t]+<({name_part('.$@')}*)(\+\w+)?>)?"
     r":[ \t]*((?:[0-9a-fA-F]{2}[ \t]+)*)(.*)$"
 )
 """Address, symbol and distance from it, bytes, instruction."""
 _BYTES_ONLY = re.compile(r"[ \t]*(?:0x)?[0-9a-fA-F]{1,16}:[ \t]*(?:[0-9a-fA-F]{2}[ \t]*){1,16}$")
 _RELOCATION = re.compile(
     r"[ \t]*[0-9a-fA-F]{1,16}:[ \t]*(R_X86_64_\w+)[ \t]+"
-    rf"([\w.${FOREIGN_LETTERS}]+)(?:@\w+)?([+-]0x[0-9a-f]+)?[ \t]*$"
+    rf"({name_part('.$')}+)(?:@\w+)?([+-]0x[0-9a-f]+)?[ \t]*$"
 )
 _BRANCH = re.compile(
     r"((?:(?:bnd|notrack|rep\w*)[ \t]+)?(?:j\w+|call\w*|loop\w*|xbegin)[ \t]+)(?:0x)?([0-9a-fA-F]{1,16})"
-    rf"(?:[ \t]+<([\w.${FOREIGN_LETTERS}]+)(@\w+)?([+-]\w+)?>)?[ \t]*$"
+    rf"(?:[ \t]+<({name_part('.$')}+)(@\w+)?([+-]\w+)?>)?[ \t]*$"
 )
 _RIP_COMMENT = re.compile(
-    rf"#[ \t]*(?:0x)?[0-9a-fA-F]+[ \t]*<([\w.${FOREIGN_LETTERS}]+)(?:@{{1,2}}[\w.]+)?(\+0x[0-9a-f]+|\+\d+)?>[ \t]*$"
+    rf"#[ \t]*(?:0x)?[0-9a-fA-F]+[ \t]*<({name_part('.$')}+)(?:@{{1,2}}[\w.]+)?(\+0x[0-9a-f]+|\+\d+)?>[ \t]*$"
 )
 _RIP_ATT = re.compile(r"-?0x[0-9a-fA-F]+\(%rip\)")
 _RIP_INTEL = re.compile(r"\[rip[ \t]*[+-][ \t]*0x[0-9a-fA-F]+\]", re.IGNORECASE)
