@@ -7,6 +7,8 @@ import ctypes
 import functools
 import os
 import re
+import resource
+import signal
 import subprocess
 from collections.abc import Sequence
 from importlib import import_module
@@ -20,6 +22,8 @@ from pytest_llmcompiler.program.ir import has_assembler
 from pytest_llmcompiler.targets.target import Target
 
 _STDERR = 2
+_MESSAGE_BYTES = 1 << 15
+"""The most bytes of clang's messages: some hundred errors, of which the first one is shown."""
 
 
 def assemble_in_sandbox(text: str, limits: AssemblerLimits, target: Target) -> bytes:
@@ -91,15 +95,33 @@ def assemble_with_clang(command: Sequence[str], text: str) -> bytes:
     Like llvmlite, it prints the message and exits where the text is bad. It ends by the signal that ends clang, which
     inherits the limit of CPU time.
     """
-    process = subprocess.run(
-        command,
-        input=text.encode(),
-        capture_output=True,
-        preexec_fn=sandbox.allow_standard_streams_only,
-    )
-    if process.returncode < 0:
-        os.kill(os.getpid(), -process.returncode)
-    if process.returncode:
-        os.write(_STDERR, process.stderr)
+    status, product, messages = _run_clang(command, text, _MESSAGE_BYTES)
+    if status == -signal.SIGXFSZ and b"error:" not in messages:  # so many warnings are no reason to refuse a text
+        status, product, messages = _run_clang(command, text, sandbox.OUTPUT_BYTES)
+    if status == -signal.SIGXFSZ:
+        status = 1
+    if status < 0:
+        os.kill(os.getpid(), -status)
+    if status:
+        os.write(_STDERR, messages)
         os._exit(1)
-    return process.stdout
+    return product
+
+
+def _run_clang(command: Sequence[str], text: str, message_bytes: int) -> tuple[int, bytes, bytes]:
+    """The status of clang, the object, and the messages; SIGXFSZ ends it where these are longer than `message_bytes`.
+
+    clang reads on behind an error. For each of thousands of unknown instructions it would look which other one was
+    meant, which takes seconds.
+    """
+
+    def limit() -> None:
+        sandbox.allow_standard_streams_only()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (message_bytes, message_bytes))
+
+    messages = os.memfd_create("messages")
+    try:
+        done = subprocess.run(command, input=text.encode(), stdout=subprocess.PIPE, stderr=messages, preexec_fn=limit)
+        return done.returncode, done.stdout, os.pread(messages, message_bytes, 0)
+    finally:
+        os.close(messages)

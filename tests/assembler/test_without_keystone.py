@@ -44,6 +44,7 @@ def test_the_header_says_so(without_keystone: None) -> None:
     assert any(line.startswith(MISSING) for line in judge_lines(1, 1, 512, "", 1))
 
 
+@pytest.mark.skipif(find_library() is None, reason="keystone has no wheel for this machine")
 def test_nothing_is_said_where_it_is_there() -> None:
     assert not any(line.startswith(MISSING) for line in judge_lines(1, 1, 512, "", 1))
 

@@ -71,3 +71,23 @@ def test_results_of_glibc(compiled: Compile) -> None:
     assert count_passes(compiled, "upper", [UPPER.format(end) for end in ends]) == 2, (
         "either result will do on each input"
     )
+
+
+WRITTEN_VECTORS = """
+#include <sys/uio.h>
+#include <errno.h>
+static char text[3][4] = {"one", "two", "six"};
+int written(int descriptor) {
+    struct iovec parts[3] = {{text[0], 3}, {text[1], 3}, {text[2], 3}};
+    errno = 0;
+    return (int)writev(descriptor > 2 ? 2 : descriptor + 7, parts, 3) * 256 + errno;
+}
+"""
+
+
+def test_a_vector_for_a_bad_descriptor_has_one_error(compiled: Compile) -> None:
+    """The engine added the error up for each part."""
+    reference = compiled(WRITTEN_VECTORS)
+    harness = Harness(reference, "written", JudgeSettings(examples=20, effort=0))
+    assert harness.judge(reference.texts.assembly("written", "O1")).passed
+    assert harness.engine.statistics.settled == 1, harness.engine.statistics

@@ -138,7 +138,7 @@ static int64_t use_vectors(Engine *engine, uint64_t descriptor, uint64_t vectors
         uint64_t address = pieces[2 * i], size = pieces[2 * i + 1];
         int64_t result = is_write ? write_output(engine, descriptor, address, size)
                                   : read_input(engine, descriptor, address, size);
-        if (result == -NUMBER_EFAULT || result == -NUMBER_ENOSPC)
+        if (result < 0)
             return result;
         sum += result;
     }
