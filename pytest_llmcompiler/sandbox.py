@@ -28,7 +28,7 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -92,7 +92,7 @@ def call(
     result_read, result_write = os.pipe()
     output = os.memfd_create("sandbox-output")
     try:
-        pid = _fork()
+        pid = fork()
         if pid == 0:
             limits = _Limits(seconds, megabytes, file_bytes, is_confined, programs)
             _run_child(function, args, parent, result_write, output, limits)
@@ -115,8 +115,8 @@ def call(
     return _read_result(data, status, printed)
 
 
-def _fork() -> int:
-    """Fork, without the warning of Python 3.12 that there are other threads."""
+def fork() -> int:
+    """Fork this process, without the warning of Python 3.12 that there are other threads."""
     if threading.active_count() == 1:
         return os.fork()
     with warnings.catch_warnings():
@@ -137,10 +137,10 @@ def _run_child(
         gc.disable()
         faulthandler.disable()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        _end_with(parent)
+        end_with(parent)
         os.dup2(output, 1)
         os.dup2(output, 2)
-        _close_descriptors(result)
+        close_descriptors({1, 2, result})
         _set_limits(limits)
         landlock.restrict(() if limits.is_confined else landlock.allow_programs(limits.programs))
         if limits.is_confined:
@@ -153,7 +153,7 @@ def _run_child(
         os._exit(1)
 
 
-def _end_with(parent: int) -> None:
+def end_with(parent: int) -> None:
     """Have the kernel kill this process with its parent: with the thread that forked it, which waits for its result."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:  # it has ended already
@@ -171,11 +171,11 @@ def allow_standard_streams_only() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
 
 
-def _close_descriptors(result: int) -> None:
-    """Close all descriptors but stdout, stderr and `result`: the parent's terminal, files and pipes."""
+def close_descriptors(kept: Set[int]) -> None:
+    """Close all other descriptors: the parent's terminal, files and pipes."""
     with os.scandir("/proc/self/fd") as entries:
         descriptors = {int(entry.name) for entry in entries}
-    for descriptor in descriptors - {1, 2, result}:
+    for descriptor in descriptors - kept:
         with contextlib.suppress(OSError):
             os.close(descriptor)
 

@@ -11,6 +11,7 @@ from typing import Any
 from pytest_llmcompiler import sandbox
 from pytest_llmcompiler.assembler.job import AssemblerLimits
 from pytest_llmcompiler.assembler.operands import KeystoneRefusalError
+from pytest_llmcompiler.assembler.small_process import call_in_small_process
 from pytest_llmcompiler.errors import SandboxError
 
 
@@ -24,16 +25,19 @@ def find_library() -> Path | None:
 
 def run_keystone(text: str, base: int, limits: AssemblerLimits) -> bytes:
     """The bytes of a text at an address. Raises KeystoneRefusalError for every failure."""
-    engine = create_engine()
+    seconds = limits.keystone_seconds
     try:
-        answer = sandbox.call(
-            encode_text, engine, text, base, seconds=limits.keystone_seconds, megabytes=limits.megabytes
-        )
+        answer = call_in_small_process(_encode, text, base, seconds, limits.megabytes, seconds=seconds)
     except SandboxError as error:
         raise KeystoneRefusalError(f"keystone: {error}") from None
     if isinstance(answer, bytes):
         return answer
     raise KeystoneRefusalError(f"keystone: {answer}")
+
+
+def _encode(text: str, base: int, seconds: int, megabytes: int) -> Any:
+    """The answer of `encode_text`, in a child of this process. Raises SandboxError."""
+    return sandbox.call(encode_text, create_engine(), text, base, seconds=seconds, megabytes=megabytes)
 
 
 @lru_cache(maxsize=1)

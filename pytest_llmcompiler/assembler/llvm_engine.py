@@ -16,9 +16,11 @@ from typing import Any
 
 from pytest_llmcompiler import sandbox
 from pytest_llmcompiler.assembler.job import AssemblerLimits
+from pytest_llmcompiler.assembler.small_process import call_in_small_process
 from pytest_llmcompiler.errors import ChildLostError
 from pytest_llmcompiler.program.clang import assembler_command
 from pytest_llmcompiler.program.ir import has_assembler
+from pytest_llmcompiler.targets import get_target
 from pytest_llmcompiler.targets.target import Target
 
 _STDERR = 2
@@ -34,19 +36,18 @@ def assemble_in_sandbox(text: str, limits: AssemblerLimits, target: Target) -> b
     the sake of another process.
     """
     seconds = limits.llvm_seconds + limits.llvm_seconds_per_mebibyte * (len(text) >> 20)
-    function, *arguments = build_object_call(target, text)
-    call = functools.partial(
-        sandbox.call,
-        function,
-        *arguments,
-        seconds=seconds,
-        megabytes=limits.megabytes,
-        is_confined=has_assembler(target),
-    )
     try:
-        return bytes(call())
+        return call_in_small_process(_assemble, text, seconds, limits.megabytes, target.name, seconds=seconds)
     except ChildLostError:
-        return bytes(call())
+        return call_in_small_process(_assemble, text, seconds, limits.megabytes, target.name, seconds=seconds)
+
+
+def _assemble(text: str, seconds: int, megabytes: int, target_name: str) -> bytes:
+    """The ELF object of a text, made in a child of this process. Raises SandboxError."""
+    target = get_target(target_name)
+    function, *arguments = build_object_call(target, text)
+    is_confined = has_assembler(target)
+    return bytes(sandbox.call(function, *arguments, seconds=seconds, megabytes=megabytes, is_confined=is_confined))
 
 
 def build_object_call(target: Target, text: str) -> tuple[Any, ...]:

@@ -56,6 +56,10 @@ class FunctionUnderTest:
 
     def find_unjudgeable_reason(self) -> str | None:
         """Why no candidate for the function can be judged; None where any can."""
+        return self._unjudgeable_reason
+
+    @functools.cached_property
+    def _unjudgeable_reason(self) -> str | None:
         types: list[Type] = [param.type for param in self.signature.params]
         if self.signature.result is not None:
             types.append(self.signature.result)

@@ -10,6 +10,7 @@ import sys
 import traceback
 from typing import IO, Any
 
+from pytest_llmcompiler.assembler.small_process import start_small_process
 from pytest_llmcompiler.emulator.self_test import check_emulator
 from pytest_llmcompiler.errors import CaseError, NoCodeError, TruncatedError
 from pytest_llmcompiler.judge.api import extract_code
@@ -140,6 +141,7 @@ def main() -> None:
     """Serve on standard input and output; whatever else prints goes to standard error."""
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    start_small_process()
     gc.collect()
     gc.freeze()  # what the imports made stays: without it each collection looks through all of that
     # Reading a text makes tens of thousands of objects and hardly a circle: Python's 700 cost a tenth of the time.

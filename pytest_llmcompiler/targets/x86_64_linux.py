@@ -250,9 +250,7 @@ class X86(Processor):
 
     def register_number(self, name: str) -> int:
         """unicorn's number of a register."""
-        from unicorn import x86_const
-
-        return int(getattr(x86_const, f"UC_X86_REG_{name.upper()}"))
+        return _find_register_number(name)
 
     def initialise(self, uc: Any) -> None:
         """Set the control words as Linux does. unicorn starts with zeros, with which x87 rounds to single precision."""
@@ -360,6 +358,13 @@ class X86(Processor):
         if instruction.mnemonic.startswith(("j", "call", "loop")) or "$" in operands:
             operands = _ADDRESS.sub(lambda match: names.get(int(match[0], 16), match[0]), operands)
         return operands
+
+
+@functools.cache
+def _find_register_number(name: str) -> int:
+    from unicorn import x86_const
+
+    return int(getattr(x86_const, f"UC_X86_REG_{name.upper()}"))
 
 
 @functools.cache
