@@ -170,7 +170,7 @@ def test_a_run_after_a_fault_starts_from_the_same_state(program: Reference) -> N
     runner = FunctionRunner(program, "read_at")
     good = Object(pointee(program, "read_at"), 2, b"a\0")
     first = runner(good)
-    for address in (0, 1 << 40, 0xFFFFFFFFFFFFF000):
+    for address in (0, 3 << 40, 0xFFFFFFFFFFFFF000):
         assert runner(address).outcome == "fault"
         assert runner(good) == first
     runner = FunctionRunner(program, "spin")
