@@ -10,3 +10,7 @@ needs_avx = pytest.mark.skipif(
     bool(find_problem()) or find_native_level("x86-64-v3") != "x86-64-v3",
     reason="code with AVX can't run natively here",
 )
+needs_avx512 = pytest.mark.skipif(
+    bool(find_problem()) or find_native_level("x86-64-v4") != "x86-64-v4",
+    reason="code with AVX-512 can't run natively here",
+)

@@ -7,6 +7,7 @@ such memory are never part of a description, and neither is anything behind the 
 from __future__ import annotations
 
 import functools
+import math
 import re
 import struct
 from collections.abc import Iterator, Mapping
@@ -32,6 +33,7 @@ from pytest_llmcompiler.values.c_types import (
     build_value_mask,
     find_unsupported,
     has_pointers,
+    list_parts,
 )
 from pytest_llmcompiler.values.layout import Layout
 
@@ -280,10 +282,17 @@ def _contents_seed(type: Pointer, data: bytes) -> int:
 
 def _significant_value(type: Type, image: bytes) -> int:
     """A value as a number, without the bits that mean nothing. All NaNs are one."""
-    if isinstance(type, Float):
-        number = struct.unpack("<f" if type.size == 4 else "<d", image)[0]
-        image = image if number == number else struct.pack("<f" if type.size == 4 else "<d", float("nan"))
+    for offset, size in _find_floats(type):
+        code = "<f" if size == 4 else "<d"
+        if math.isnan(struct.unpack_from(code, image, offset)[0]):
+            image = image[:offset] + struct.pack(code, math.nan) + image[offset + size :]
     return int.from_bytes(image, "little") & _value_mask(type)
+
+
+@functools.lru_cache(maxsize=_MAX_KNOWN_TYPES)
+def _find_floats(type: Type) -> tuple[tuple[int, int], ...]:
+    """The offsets and sizes in bytes of the floating-point numbers in a type. In a union nobody knows what they are."""
+    return tuple((at, part.size) for at, part in list_parts(type) if isinstance(part, Float))
 
 
 @functools.lru_cache(maxsize=_MAX_KNOWN_TYPES)

@@ -20,6 +20,7 @@ from pytest_llmcompiler.emulator.observation import GuestFault
 from pytest_llmcompiler.emulator.pages import GuestPages
 from pytest_llmcompiler.emulator.register_batch import RegisterAccess
 from pytest_llmcompiler.emulator.stack import STACK_SIZE, STACK_START, GuestStack
+from pytest_llmcompiler.emulator.upper_parts import XMM_BYTES, UpperParts
 from pytest_llmcompiler.program.image import ProgramImage
 from pytest_llmcompiler.targets.code import BooleanVariable
 from pytest_llmcompiler.targets.processor import Outcome
@@ -59,6 +60,7 @@ class Guest:
         self.counter_number = self.numbers[self.processor.program_counter]
         self.uc = self.processor.create_emulator()
         self.registers = RegisterAccess(self.uc)
+        self.uppers = UpperParts()
         self.pages = GuestPages(self.uc)
         """The pages that come and go during runs."""
         self.watched: list[tuple[int, int]] = []
@@ -263,6 +265,9 @@ class Guest:
 
     def set_low_bytes(self, register: str, data: bytes) -> None:
         """Set the lowest bytes of a register, as a function does whose result is narrower than the register."""
+        if len(data) > XMM_BYTES:
+            self.uppers.give(register, data[XMM_BYTES:])
+            data = data[:XMM_BYTES]
         mask = (1 << 8 * len(data)) - 1
         number = self.numbers[register]
         self.registers.write(number, self.registers.read(number) & ~mask | int.from_bytes(data, "little"))
@@ -282,7 +287,7 @@ class Guest:
         known = known or {}
 
         def read_register(name: str) -> int:
-            return known[name] if name in known else self.register(name)
+            return known[name] if name in known else self.register(name) | self.uppers.read(name) << 8 * XMM_BYTES
 
         def read_area(offset: int, size: int) -> bytes:
             return self.read(
@@ -374,6 +379,7 @@ class Guest:
     def begin_run(self, layout: Layout) -> None:
         """Forget how the last run ended, and take in the next input."""
         self.layout, self.end, self.hook_error, self.hook_calls = layout, None, None, 0
+        self.uppers.forget()
 
 
 def find_streams(program: ProgramImage) -> tuple[int, ...]:

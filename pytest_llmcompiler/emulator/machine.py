@@ -38,6 +38,7 @@ from pytest_llmcompiler.emulator.stack import (
     STACK_START,
 )
 from pytest_llmcompiler.emulator.uninitialised import FillValues, StartState, UninitialisedFill, UninitialisedValues
+from pytest_llmcompiler.emulator.upper_parts import XMM_BYTES
 from pytest_llmcompiler.program.image import ProgramImage, Symbol
 from pytest_llmcompiler.targets.abi import CallSetup
 from pytest_llmcompiler.targets.code import AssembledCode
@@ -205,8 +206,7 @@ class Machine:
             last, start = self._forget_run(layout), self._uninitialised.select_state(uninitialised)
             self._watch_end(lambda: native.run(last, start, setup, begin, limit))
         else:
-            start = self._reset(layout, uninitialised)
-            self._enter(start, setup)
+            start = self._begin(layout, setup, uninitialised)
             self._emulate(begin, limit)
         return self._observe_end() if outcome_only else self._observe(start, setup)
 
@@ -285,12 +285,24 @@ class Machine:
         return self._kernel.input[len(self._read_consumed_input()) :]
 
     def read_entry_registers(self, layout: Layout, call: CallSetup, uninitialised: UninitialisedFill) -> dict[str, int]:
-        """The registers with which a run on an input starts."""
-        start = self._reset(layout, uninitialised)
-        self._enter(start, call.inverse if uninitialised == "inverse" else call)
+        """The registers with which a run on an input starts. Vector registers have 64 bytes."""
+        fill = self.fill_values(uninitialised).upper_half
+        self._begin(layout, call.inverse if uninitialised == "inverse" else call, uninitialised)
         names = dict(zip(self.guest.streams, STREAMS, strict=True))
         registers = (*self.processor.registers, self.processor.stack_pointer, self.processor.flags_register)
-        return {name: names.get(value, value) for name in registers for value in [self.guest.register(name)]}
+        return {
+            name: names.get(value, value) | self.guest.uppers.read_next(name, fill) << 8 * XMM_BYTES
+            for name in registers
+            for value in [self.guest.register(name)]
+        }
+
+    def _begin(self, layout: Layout, call: CallSetup, uninitialised: UninitialisedFill) -> StartState:
+        """Set the state from which the function runs on an input."""
+        start = self._reset(layout, uninitialised)
+        frame = STACK_START + start.frame_offset
+        start = replace(start, frame_offset=start.frame_offset - frame % -call.alignment)
+        self._enter(start, call)
+        return start
 
     def _reset(self, layout: Layout, uninitialised: UninitialisedFill) -> StartState:
         guest, last = self.guest, self._forget_run(layout)
@@ -332,6 +344,8 @@ class Machine:
             guest.set_register(self.processor.link_register, RETURN)
         for name, value in call.registers.items():
             guest.uc.reg_write(guest.numbers[name], guest.stream_addresses.get(value, value))
+        for name, size in call.wide:
+            guest.set_low_bytes(name, call.registers[name].to_bytes(size, "little"))
         for copy in call.copies:
             if isinstance(copy.pointer, str):
                 guest.set_register(copy.pointer, frame + copy.offset)
@@ -460,7 +474,8 @@ class Machine:
         if end.outcome not in ENDINGS:
             return observation
         if end.outcome == "return":
-            observation.result = guest.name_streams(self.convention.read_result(self._signature, registers))
+            wide = {name: value | guest.uppers.read(name) << 8 * XMM_BYTES for name, value in registers.items()}
+            observation.result = guest.name_streams(self.convention.read_result(self._signature, wide))
             breaches = self._find_breaches(registers, start, call)
             observation.abi_breaches = (*self._monitor.breaches, *breaches)
         observation.slots = tuple(map(guest.remove_streams, slots))

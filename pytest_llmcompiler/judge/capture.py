@@ -27,7 +27,16 @@ from pytest_llmcompiler.judge.reproducer import (
 )
 from pytest_llmcompiler.judge.whole_program import limit_reference
 from pytest_llmcompiler.targets import abi
-from pytest_llmcompiler.values.c_types import Float, Function, Int, Pointer, Type, build_value_mask, find_unsupported
+from pytest_llmcompiler.values.c_types import (
+    Float,
+    Function,
+    Int,
+    Pointer,
+    Type,
+    Vector,
+    build_value_mask,
+    find_unsupported,
+)
 from pytest_llmcompiler.values.layout import GARBAGE, Layout
 
 _LARGEST_POINTEE = 64
@@ -127,10 +136,11 @@ class _ReproducerBuilder:
         """What is compared besides memory: the result and the error number."""
         signature, context = self._under_test.signature, self._entry.context
         compares_errno = context.compares_errno and Errno() not in self._entry.dont_care
+        number = signature.result.element if isinstance(signature.result, Vector) else signature.result
         return {
             "result": _result(signature, self._convention),
             "result_signed": isinstance(signature.result, Int) and signature.result.signed,
-            "result_float": isinstance(signature.result, Float),
+            "result_float_bytes": number.size if isinstance(number, Float) else 0,
             "errno": [initial_errno(self._entry.layout.environment_seed), int(compares_errno)],
         }
 
@@ -251,6 +261,7 @@ def _result(signature: Function, convention: abi.CallingConvention) -> ArgumentP
     return {
         "kind": "number",
         "registers": list(location.registers),
+        "register_bytes": location.register_bytes,
         "offset": 0,
         "size": 8 if location.is_in_memory else type.size,
         "pointee": 0,
@@ -275,6 +286,7 @@ def _argument(declared: Type, passed: Type, location: abi.ArgumentLocation, is_p
     return {
         "kind": kind,
         "registers": list(location.registers),
+        "register_bytes": location.register_bytes,
         "offset": location.offset,
         "size": passed.size,
         "pointee": pointee,

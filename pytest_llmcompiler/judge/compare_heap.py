@@ -17,8 +17,7 @@ from pytest_llmcompiler.judge.location import (
     MemoryAround,
     TypedExpression,
 )
-from pytest_llmcompiler.judge.value_equality import members
-from pytest_llmcompiler.values.c_types import Array, Function, Pointer, Struct, Type
+from pytest_llmcompiler.values.c_types import Array, Function, Pointer, Struct, Type, list_members
 from pytest_llmcompiler.values.layout import PAGE, format_path
 
 _EXCERPT = 16
@@ -110,6 +109,6 @@ def _pointers(type: Type, data: bytes, start: int = 0) -> Iterator[tuple[int, Ty
         if type.target is not None and not isinstance(type.target, Function):
             yield start, type.target, int.from_bytes(data, "little")
     elif isinstance(type, (Array, Struct)) and not (isinstance(type, Struct) and type.union):
-        for at, member in members(type):
+        for at, member in list_members(type):
             if isinstance(member, (Pointer, Array, Struct)):
                 yield from _pointers(member, data[at : at + member.size], start + at)

@@ -17,10 +17,10 @@ from pytest_llmcompiler.judge.engine_program import write_program_run
 from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
 from pytest_llmcompiler.judge.location import Errno, GlobalVariable, InputObject, MemoryRegion
 from pytest_llmcompiler.judge.oracle import SuiteEntry
-from pytest_llmcompiler.judge.value_equality import build_equality_mask, clear_nan_bits, list_parts
+from pytest_llmcompiler.judge.value_equality import build_equality_mask, clear_nan_bits
 from pytest_llmcompiler.judge.whole_program import WholeProgram
 from pytest_llmcompiler.targets.abi import CallSetup
-from pytest_llmcompiler.values.c_types import Array, Float, Function, Int, Pointer, Type, build_value_mask
+from pytest_llmcompiler.values.c_types import Array, Float, Function, Int, Pointer, Type, build_value_mask, list_parts
 from pytest_llmcompiler.values.input import Input
 from pytest_llmcompiler.values.layout import ALIGNED_SLOTS, PAGE, SLOTS
 from pytest_llmcompiler.values.va_list import is_va_list_object

@@ -246,7 +246,7 @@ class FunctionUnderTest:
         return self.open_machine(self.program_for(self.glibc_variant), self.glibc_variant)
 
     def open_contracted_machines(self) -> list[Machine]:
-        """Machines that run the variants natively. Only a process that may run them may call this."""
+        """Machines that run the variants. Only a process that may run them may call this."""
         return [
             self.open_machine(self.program_for(code), code, natively=self.native.applies_to(code))
             for code in self.contracted_variants

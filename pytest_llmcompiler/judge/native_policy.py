@@ -8,6 +8,7 @@ from pytest_llmcompiler.emulator.native.support import find_native_level, find_p
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.targets.code import AssembledCode
 from pytest_llmcompiler.targets.levels import ISA_LEVELS, IsaLevel, find_needed_level, is_within
+from pytest_llmcompiler.targets.target import Target
 
 BYTES_PER_NATIVE_STEP = 20
 """Bytes of code at -O0 that a step of the probe stands for, where nothing counts what the processor executes."""
@@ -24,6 +25,11 @@ class NativePolicy:
         self._reference, self._level = reference, level
 
     @property
+    def target(self) -> Target:
+        """What the case is compiled for."""
+        return self._reference.target
+
+    @property
     def needs_processor(self) -> bool:
         """Whether the case itself is compiled for instructions that the emulator does not have."""
         return self._reference.case.isa in ISA_LEVELS[2:]
@@ -31,7 +37,7 @@ class NativePolicy:
     @property
     def is_possible(self) -> bool:
         """Whether code for the target can run on this machine's processor."""
-        target = self._reference.target
+        target = self.target
         return target.is_native and target.foreign_system is None and not find_problem()
 
     def find_unjudgeable_reason(self) -> str | None:
@@ -56,5 +62,5 @@ class NativePolicy:
             return False
         if self.needs_processor:
             return True
-        level = find_needed_level(candidate, self._reference.target.processor)
+        level = find_needed_level(candidate, self.target.processor)
         return level != "x86-64" and is_within(level, find_native_level(self._level))

@@ -17,6 +17,7 @@ from pytest_llmcompiler.judge.native_policy import NativePolicy
 from pytest_llmcompiler.program.glibc import load_names
 from pytest_llmcompiler.program.host_program import load_host_program
 from pytest_llmcompiler.program.image import ProgramImage
+from pytest_llmcompiler.program.ir_rewrites import split_multiply_add
 from pytest_llmcompiler.program.reference import Reference
 from pytest_llmcompiler.targets.code import AssembledCode, AssemblerName
 from pytest_llmcompiler.targets.levels import IsaLevel
@@ -98,13 +99,18 @@ class ProgramUnderTest:
         return ()
 
     def open_contracted_machines(self) -> list[Machine]:
-        """Machines that run the variants natively. Only a process that may run them may call this."""
-        return [self.open_machine(self.host, code, natively=True) for code in self.contracted_variants]
+        """Machines that run the variants. Only a process that may run them may call this."""
+        return [
+            self.open_machine(self.host, code, natively=self.native.applies_to(code))
+            for code in self.contracted_variants
+        ]
 
     @functools.cached_property
     def optimised(self) -> AssembledCode:
-        """The program as clang -O2 compiles it."""
-        return self.assemble_candidate(self.reference.texts.assembly(MAIN, "O2"), "llvm")
+        """The program as clang -O2 compiles it, where each product is rounded."""
+        ir = split_multiply_add(self.reference.texts.ir(MAIN))
+        with self.reference.blame_case():
+            return self.assemble_candidate(self.reference.toolchain.emit_assembly(ir, "O2"), "llvm")
 
     @functools.cached_property
     def _waiting_machine(self) -> Machine:

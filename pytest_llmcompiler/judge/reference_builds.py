@@ -15,6 +15,7 @@ from pytest_llmcompiler.program.image import ProgramImage
 from pytest_llmcompiler.program.ir_assumptions import remove_aliasing, remove_assumptions
 from pytest_llmcompiler.program.ir_extract import extract
 from pytest_llmcompiler.program.ir_queries import global_names
+from pytest_llmcompiler.program.ir_rewrites import split_multiply_add
 from pytest_llmcompiler.program.tool_run import Background
 from pytest_llmcompiler.targets.code import AssembledCode
 
@@ -135,12 +136,13 @@ class ReferenceBuilds:
     @functools.cached_property
     def optimised(self) -> tuple[OptimisedBuilds, ...]:
         """The function at -O2: from the IR that prompts show, and from the IR that clang itself optimises, if that
-        makes another text of it. Only the second one has the aliasing rules of C."""
+        makes another text of it. Only the second one has the aliasing rules of C. All round each product."""
         reference, function = self._under_test.reference, self._under_test.function
-        shown = OptimisedBuilds(self._under_test, reference.texts.ir(function))
+        shown = OptimisedBuilds(self._under_test, split_multiply_add(reference.texts.ir(function)))
         if reference.case.is_ir:
             return (shown,)
-        own = OptimisedBuilds(self._under_test, extract(reference.optimisable_ir, function, reference.target))
+        text = extract(reference.optimisable_ir, function, reference.target)
+        own = OptimisedBuilds(self._under_test, split_multiply_add(text))
         return (shown,) if own.assembly == shown.assembly else (shown, own)
 
     @functools.cached_property

@@ -28,6 +28,8 @@ class ArgumentPart(TypedDict):
     """`number`, `address`, `text` (a pointer to a string) or `data` (a pointer to `pointee` bytes)."""
     registers: list[str]
     """The registers that hold the value; empty where it is on the stack."""
+    register_bytes: int
+    """Bytes in each register; the last one may hold fewer."""
     offset: int
     """The offset in the argument area of the stack, where the value is in no register."""
     size: int
@@ -144,7 +146,8 @@ class Reproducer(TypedDict, total=False):
     """The answers to the external calls of the `reference` and of the `candidate`, in the order of the calls."""
     result: ArgumentPart | None
     result_signed: bool
-    result_float: bool
+    result_float_bytes: int
+    """Bytes of each floating-point number, where the result is one or a vector of them; else 0."""
     aligned_objects: bool
     """Whether objects begin at multiples of 4 GiB, instead of ending at the edge of mapped memory."""
     standard_input: str

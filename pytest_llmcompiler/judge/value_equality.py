@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterator
 
 from pytest_llmcompiler.emulator.observation import Constants
-from pytest_llmcompiler.values.c_types import Array, Float, Int, Pointer, Struct, Type, build_value_mask
+from pytest_llmcompiler.values.c_types import (
+    Array,
+    Float,
+    Int,
+    Pointer,
+    Struct,
+    Type,
+    build_value_mask,
+    list_members,
+    list_parts,
+)
 
 ConstantsOfBoth = tuple[Constants, Constants]
 """The read-only memory of the reference's run and of the candidate's, with a candidate's own data."""
@@ -39,7 +48,7 @@ def same_value(
     if isinstance(type, (Array, Struct)) and not (isinstance(type, Struct) and type.union):
         are_members_equal = all(
             same_value(member, first[at : at + member.size], second[at : at + member.size], constants, pointers)
-            for at, member in members(type)
+            for at, member in list_members(type)
         )
         return are_members_equal and _bit_fields(type, first) == _bit_fields(type, second)
     mask = int.from_bytes(build_value_mask(type), "little")
@@ -63,22 +72,6 @@ def clear_nan_bits(mask: bytearray, value: bytes, at: int, size: int) -> None:
     bits = _QUIET_NAN_BITS[size]
     if all(byte & wanted == wanted for byte, wanted in zip(value[at : at + size], bits, strict=True)):
         mask[at : at + size] = bits
-
-
-def list_parts(type: Type, start: int = 0) -> Iterator[tuple[int, Type]]:
-    """The parts of a type that have no members themselves, with their offsets: without those in unions."""
-    if not isinstance(type, (Array, Struct)):
-        yield start, type
-    elif isinstance(type, Array) or not (type.union or type.opaque):
-        for at, member in members(type):
-            yield from list_parts(member, start + at)
-
-
-def members(type: Array | Struct) -> list[tuple[int, Type]]:
-    """The elements of an array, or the members of a struct without its bit-fields: offset in bytes, and type."""
-    if isinstance(type, Array):
-        return [(index * type.element.size, type.element) for index in range(type.count)]
-    return [(field.offset, field.type) for field in type.fields if not field.bits]
 
 
 def is_nan(data: bytes) -> bool:

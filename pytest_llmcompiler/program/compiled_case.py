@@ -26,6 +26,8 @@ from pytest_llmcompiler.program.unit_symbols import UnitSymbols, read_symbols
 from pytest_llmcompiler.program.varargs import find_indirect_arguments
 from pytest_llmcompiler.values.c_types import Type
 
+_TARGET_FEATURES = re.compile(r'"target-features"="([^"]*)"')
+
 if TYPE_CHECKING:
     import llvmlite.binding as llvm
 
@@ -135,12 +137,24 @@ class CompiledCase:
         with self.blame_case():
             return self._debug.result()
 
+    @functools.cached_property
+    def vector_sizes(self) -> frozenset[int]:
+        """The sizes in bytes of the vectors that functions of the file can take and return."""
+        convention = self.target.convention
+        features = [names.split(",") for names in set(_TARGET_FEATURES.findall(self.ir))]
+        wide = {
+            size
+            for size, feature in convention.wide_vector_features.items()
+            if features and all(feature in names for names in features)
+        }
+        return convention.vector_sizes | wide
+
     @property
     def variables(self) -> Mapping[str, Type]:
         """The types of the variables of static storage that a C file defines. Empty for IR, which has no such types."""
-        return (
-            {} if self.case.is_ir else signature.variable_types(self.debug_image, find_indirect_arguments(self.module))
-        )
+        if self.case.is_ir:
+            return {}
+        return signature.variable_types(self.debug_image, self.vector_sizes, find_indirect_arguments(self.module))
 
     @functools.cached_property
     def declarations(self) -> bytes:
@@ -165,7 +179,7 @@ class CompiledCase:
             dwarf, pointers = self.toolchain.emit_declared_variables(self.case.path, known, self.case.cflags)
         except ClangError:  # the file compiles, so the fault is in what was added: a name that means something else
             return {}
-        return signature.pointer_targets(dwarf, pointers)
+        return signature.pointer_targets(dwarf, self.vector_sizes, pointers)
 
     @functools.cached_property
     def probe_ir(self) -> str:

@@ -110,7 +110,7 @@ class CompiledProgram(CompiledCase):
             return {}
         files = (self, *(unit.compiled for unit in self.units))
         dwarf = (file.declarations for file in files if not file.case.is_ir and file.declares(names))
-        return signature.declaration_types(self.program_module, names, dwarf)
+        return signature.declaration_types(self.program_module, names, self.vector_sizes, dwarf)
 
 
 def _complete_type(type: Type) -> Type:

@@ -6,58 +6,131 @@ it. Where both operands of an addition are products, either may be the one that 
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
+from pytest_llmcompiler.program.ir import load_llvm, parse, target_machine
+from pytest_llmcompiler.program.ir_names import print_ir
 from pytest_llmcompiler.program.ir_rewrites import split_multiply_add
+from pytest_llmcompiler.targets.target import Target
 
-FMA_MNEMONICS = ("vfmadd", "vfmsub", "vfnmadd", "vfnmsub")
-"""The starts of the mnemonics of FMA."""
-_FMA_FEATURES = "+avx,+fma,+sse3,+ssse3,+sse4.1,+sse4.2,+xsave,"
-"""LLVM's features of processors with FMA: those that it builds on have to be named too."""
 _FEATURES = re.compile(r'"target-features"="')
-_ARITHMETIC = re.compile(r"^( *)(%\S+) = (f(?:add|sub|mul)) (?:[a-z]+ )*(float|double) ([^\s,]+), ([^\s,]+)")
-_VECTOR_ARITHMETIC = re.compile(r"(= f(?:add|sub|mul)) (?=[^\n]*<\d+ x (?:float|double)>)")
+_TYPE = r"(?:float|double|<\d+ x (?:float|double)>)"
+_OPERAND = r"(?:<[^<>]*>|splat \([^()]*\)|[^\s,]+)"
+_ARITHMETIC = re.compile(rf"^( *)(%\S+) = (f(?:add|sub|mul)) (?:[a-z]+ )*({_TYPE}) ({_OPERAND}), ({_OPERAND})")
+_NEGATION = re.compile(rf"^ *(%\S+) = fneg (?:[a-z]+ )*{_TYPE} (%[^\s,]+)")
+_FUNCTION = re.compile(r'^define [^\n]*?@("?[-\w$.]+"?)\([^\n]*\{\n(.*?)^\}', re.M | re.S)
+_CALLED = re.compile(r'\bcall\b[^\n]*? @("?[-\w$.]+"?)\(')
+_CALCULATION = re.compile(r"= f(?:add|sub|mul) |@llvm\.fmuladd\.")
+_MOST_INLINED_LINES = 4_000
+"""Lines of IR that a function may have with what is inlined into it. An optimiser takes about a second for so many."""
+_DECLARED = re.compile(r"declare [^\n]*?(@llvm\.fma\.\w+)\(")
+_FUSED_CALL = re.compile(rf"call ({_TYPE}) (@llvm\.fma\.\w+)\(")
 _SUFFIXES = {"float": "f32", "double": "f64"}
 
 
-def contract(text: str, *, from_last: bool) -> str:
-    """The module for x86-64 with FMA, in which all is contracted that may be. `from_last` says which of two products
-    that are added is the one that is not rounded."""
+def contract(text: str, target: Target, *, from_last: bool) -> str:
+    """The module, in which all is contracted that may be, for processors of the target with instructions for it.
+    `from_last` says which of two products that are added is the one that is not rounded."""
     lines = list(_contract_lines(split_multiply_add(text).splitlines(), from_last))
-    calls = "\n".join(lines)
-    for type, suffix in _SUFFIXES.items():
-        name = f"@llvm.fma.{suffix}"
-        if f"{name}(" in calls and f"declare {type} {name}(" not in calls:
-            lines.append(f"declare {type} {name}({type}, {type}, {type})")
-    contracted = _VECTOR_ARITHMETIC.sub(r"\1 contract", "\n".join(lines) + "\n")
-    return _FEATURES.sub(rf"\g<0>{_FMA_FEATURES}", contracted)
+    declared = {match[1] for match in map(_DECLARED.match, lines) if match}
+    called = dict.fromkeys(match.groups() for line in lines for match in _FUSED_CALL.finditer(line))
+    lines += [f"declare {type} {name}({type}, {type}, {type})" for type, name in called if name not in declared]
+    return _FEATURES.sub(rf"\g<0>{target.processor.fused_features}", "\n".join(lines) + "\n")
+
+
+def join_statements(text: str, target: Target) -> str:
+    """The module with local variables in registers, and with calls inlined that are marked so: `contract` then finds a
+    product that one statement stores and another one adds, as GCC does."""
+    module, binding = parse(text), load_llvm()
+    manager = binding.create_new_module_pass_manager()
+    manager.add_always_inliner_pass()
+    manager.add_sroa_pass()
+    manager.run(module, binding.create_pass_builder(target_machine(target), binding.create_pipeline_tuning_options(0)))
+    return print_ir(module)
+
+
+def find_contractible_callees(text: str, function: str) -> frozenset[str]:
+    """The functions of a module that calculate with floating-point numbers for `function`, which calls them directly or
+    through each other: sums and products may meet where these calls are inlined. Recursive ones are left out, and all
+    where the function would get too long."""
+    bodies = {name.strip('"'): body for name, body in _FUNCTION.findall(text)}
+    calls = {name: [word.strip('"') for word in _CALLED.findall(body)] for name, body in bodies.items()}
+    reached = {name: _find_reached(calls, name) for name in bodies}
+    calculating = {name for name, body in bodies.items() if _CALCULATION.search(body)}
+    found = {
+        name
+        for name in reached.get(function, ())
+        if name not in reached[name] and (name in calculating or not calculating.isdisjoint(reached[name]))
+    }
+
+    @functools.cache
+    def count_lines(name: str) -> int:
+        lines: int = bodies[name].count("\n")
+        return lines + sum(count_lines(callee) for callee in calls[name] if callee in found)
+
+    is_short = function in bodies and count_lines(function) <= _MOST_INLINED_LINES
+    return frozenset(found - {function}) if is_short else frozenset()
+
+
+def _find_reached(calls: Mapping[str, Sequence[str]], function: str) -> set[str]:
+    """The functions with a body that calls lead to, from a function on."""
+    reached: set[str] = set()
+    waiting = [function]
+    while waiting:
+        new = {name for name in calls[waiting.pop()] if name in calls} - reached
+        reached |= new
+        waiting += new
+    return reached
+
+
+class _Product(NamedTuple):
+    factors: tuple[str, str]
+    is_negative: bool
 
 
 def _contract_lines(lines: Sequence[str], from_last: bool) -> Iterator[str]:
-    products: dict[str, tuple[str, str]] = {}
-    """The factors of the products of the present function."""
+    products: dict[str, _Product] = {}
+    """The products of the present function, by name."""
     numbers = itertools.count()
     for line in lines:
-        match = _ARITHMETIC.match(line)
         if line.startswith("define "):
             products.clear()
+        negation, match = _NEGATION.match(line), _ARITHMETIC.match(line)
+        if negation and negation[2] in products:
+            product = products[negation[2]]
+            products[negation[1]] = product._replace(is_negative=not product.is_negative)
         if match is None:
             yield line
             continue
         indent, name, operation, type, first, second = match.groups()
-        if operation == "fmul":
-            products[name] = first, second
         places = [place for place in (0, 1) if (first, second)[place] in products]
+        if operation == "fmul":
+            products[name] = _Product((first, second), False)
         if operation == "fmul" or not places:
             yield line
             continue
         place = places[-1 if from_last else 0]
-        factors, rest = list(products[(first, second)[place]]), (second, first)[place]
-        if operation == "fsub":  # what is subtracted changes its sign: a factor of the product, or the rest
-            negated, changed = f"%llmc.negated{next(numbers)}", factors[0] if place else rest
-            yield f"{indent}{negated} = fneg {type} {changed}"
-            factors[0], rest = (negated, rest) if place else (factors[0], negated)
+        product, rest = products[(first, second)[place]], (second, first)[place]
+        factors, is_subtracted = list(product.factors), operation == "fsub"
+        # What is subtracted changes its sign: a factor of the product, or the rest.
+        if product.is_negative != (is_subtracted and place == 1):
+            negated = f"%llmc.negated{next(numbers)}"
+            yield f"{indent}{negated} = fneg {type} {factors[0]}"
+            factors[0] = negated
+        if is_subtracted and place == 0:
+            negated = f"%llmc.negated{next(numbers)}"
+            yield f"{indent}{negated} = fneg {type} {rest}"
+            rest = negated
         arguments = ", ".join(f"{type} {value}" for value in (*factors, rest))
-        yield f"{indent}{name} = call {type} @llvm.fma.{_SUFFIXES[type]}({arguments})"
+        yield f"{indent}{name} = call {type} {_find_fused(type)}({arguments})"
+
+
+def _find_fused(type: str) -> str:
+    """LLVM's function that multiplies and adds numbers of a type, or vectors of them, without rounding the product."""
+    count, element = re.findall(r"\d+|float|double", f"1 {type}")[-2:]
+    vector = f"v{count}" if type.startswith("<") else ""
+    return f"@llvm.fma.{vector}{_SUFFIXES[element]}"

@@ -109,15 +109,19 @@ def _rename_header(header: str, name: str) -> str:
 
 
 def extract(
-    text: str, function: str, target: Target | None = None, kept_variables: Collection[str] = frozenset()
+    text: str,
+    function: str,
+    target: Target | None = None,
+    kept_variables: Collection[str] = frozenset(),
+    inlined: Collection[str] = frozenset(),
 ) -> str:
     """Cut `function` out of a module, as `llvm-extract -func` does. None is the default target.
 
     Everything else that the function uses becomes a declaration, but for `kept_variables`. Local symbols become
-    external and hidden.
+    external and hidden. Of the functions that are `inlined`, an optimiser inlines the calls, and emits no code.
     """
     module = parse(text)
-    extracted = parse("".join(_extract_lines(print_ir(module), module, function, kept_variables)))
+    extracted = parse("".join(_extract_lines(print_ir(module), module, function, kept_variables, inlined)))
     binding = load_llvm()
     manager = binding.create_new_module_pass_manager()
     manager.add_strip_dead_prototype_pass()
@@ -139,7 +143,9 @@ def inline_always(text: str, target: Target | None = None) -> str:
     return print_ir(module)
 
 
-def _extract_lines(text: str, module: llvm.ModuleRef, function: str, kept_variables: Collection[str]) -> Iterator[str]:
+def _extract_lines(
+    text: str, module: llvm.ModuleRef, function: str, kept_variables: Collection[str], inlined: Collection[str]
+) -> Iterator[str]:
     types = {print_ir(value).split(" = ")[0]: value for value in module.global_variables}
     is_inside = is_kept = False
     for line in text.splitlines(keepends=True):
@@ -148,8 +154,9 @@ def _extract_lines(text: str, module: llvm.ModuleRef, function: str, kept_variab
             if is_kept:
                 yield line
         elif line.startswith("define "):
-            is_inside, is_kept = True, _header_name(line) == function
-            yield _make_visible(line) if is_kept else declaration(line)
+            is_inside, name = True, _header_name(line)
+            is_kept = name == function or name in inlined
+            yield _make_visible(line) if name == function else _inline(line) if is_kept else declaration(line)
         elif line.startswith("@"):
             name = line.split(" = ")[0]
             if name in types:
@@ -171,6 +178,12 @@ def _header_name(line: str) -> str:
 def _make_visible(header: str) -> str:
     header = re.sub(r"^define (?:private|internal) ", "define hidden ", header)
     return re.sub(r"^define linkonce(_odr)? ", r"define weak\1 ", header)
+
+
+def _inline(header: str) -> str:
+    """The header of a definition that is there to be inlined: without attributes that may forbid it."""
+    declared = declaration(header).removeprefix("declare ").rstrip()
+    return f"define available_externally {re.sub(r' #[0-9]+$', '', declared)} alwaysinline {{\n"
 
 
 def declaration(header: str) -> str:

@@ -186,7 +186,7 @@ def split_multiply_add(text: str) -> str:
 
     def split(call: re.Match[str]) -> str:
         indent, name, flags, type, arguments = call.groups()
-        a, b, c = (argument.split()[-1] for argument in re.split(rf", (?={re.escape(type)} )", arguments))
+        a, b, c = (argument.removeprefix(f"{type} ") for argument in re.split(rf", (?={re.escape(type)} )", arguments))
         product = f"%llmc.product{next(numbers)}"
         return f"{indent}{product} = fmul {flags}{type} {a}, {b}\n{indent}{name} = fadd {flags}{type} {product}, {c}"
 
@@ -194,7 +194,9 @@ def split_multiply_add(text: str) -> str:
 
 
 _MULTIPLY_ADD = re.compile(
-    r"^( *)(%\S+) = (?:tail |notail )?call ((?:[a-z]+ )*)(float|double) @llvm\.fmuladd\.f\d+\((.*?)\)(?: #\d+)?$", re.M
+    r"^( *)(%\S+) = (?:tail |notail )?call ((?:[a-z]+ )*)(float|double|<\d+ x (?:float|double)>) "
+    r"@llvm\.fmuladd\.\w+\((.*)\)(?: #\d+)?$",
+    re.M,
 )
 
 

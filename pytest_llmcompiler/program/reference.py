@@ -144,8 +144,9 @@ class Reference(CompiledProgram):
     def signatures(self) -> Mapping[str, Function]:
         """The types of every function that is defined."""
         if self.case.is_ir:
-            return signature.signatures_from_ir(self.module)
-        types = signature.signatures_from_dwarf(self.debug_image, find_indirect_arguments(self.program_module))
+            return signature.signatures_from_ir(self.module, self.vector_sizes)
+        indirect_arguments = find_indirect_arguments(self.program_module)
+        types = signature.signatures_from_dwarf(self.debug_image, self.vector_sizes, indirect_arguments)
         types |= {
             name: replace(types[name], result=None) for name in resultless_functions(self.module) if name in types
         }

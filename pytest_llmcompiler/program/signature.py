@@ -32,7 +32,6 @@ from pytest_llmcompiler.values.c_types import (
     Unsupported,
     Vector,
     find_unsupported,
-    has_vectors,
 )
 
 if TYPE_CHECKING:
@@ -41,6 +40,10 @@ if TYPE_CHECKING:
 
 _TRANSPARENT_TAGS = ("DW_TAG_typedef", "DW_TAG_const_type", "DW_TAG_volatile_type", "DW_TAG_restrict_type")
 """Entries that stand between a use of a type and the type itself."""
+_VECTOR = re.compile(r"<(\d+) x (?:i8|i16|i32|i64|float|double)>")
+"""A vector of IR of which each element has an address in memory."""
+_WORD = 8
+"""The most bytes of an element of a vector that is passed."""
 
 
 def _open_dwarf(data: bytes) -> Any:
@@ -56,14 +59,16 @@ def _open_reader(data: bytes, thread: int) -> Any:
 
 
 def signatures_from_dwarf(
-    data: bytes, indirect_arguments: Mapping[str, Sequence[Type]] = MappingProxyType({})
+    data: bytes,
+    vector_sizes: Collection[int],
+    indirect_arguments: Mapping[str, Sequence[Type]] = MappingProxyType({}),
 ) -> dict[str, Function]:
     """The signatures of all functions with a body in an ELF file with DWARF 4.
 
-    A pointer to a function without prototype leads to one with the `indirect_arguments` of its result, see
-    `find_indirect_arguments`.
+    Vectors of `vector_sizes`, in bytes, can be passed and returned. A pointer to a function without prototype leads to
+    one with the `indirect_arguments` of its result, see `find_indirect_arguments`.
     """
-    reader = _DebugInfoReader(indirect_arguments)
+    reader = _DebugInfoReader(vector_sizes, indirect_arguments)
     units = _open_dwarf(data).iter_CUs()
     return {
         _text(die, "DW_AT_name"): reader.function(die)
@@ -106,13 +111,15 @@ def find_definition_line(data: bytes, name: str) -> int | None:
 
 
 def variable_types(
-    data: bytes, indirect_arguments: Mapping[str, Sequence[Type]] = MappingProxyType({})
+    data: bytes,
+    vector_sizes: Collection[int],
+    indirect_arguments: Mapping[str, Sequence[Type]] = MappingProxyType({}),
 ) -> dict[str, Type]:
     """The types of all variables of static storage in an ELF file with DWARF 4, by name.
 
     The names are those of clang's IR: `counter`, and `function.counter` for a variable inside a function.
     """
-    reader = _DebugInfoReader(indirect_arguments)
+    reader = _DebugInfoReader(vector_sizes, indirect_arguments)
     types: dict[str, Type] = {}
     for unit in _open_dwarf(data).iter_CUs():
         for die in unit.get_top_DIE().iter_children():
@@ -120,9 +127,9 @@ def variable_types(
     return types
 
 
-def pointer_targets(data: bytes, pointers: Mapping[str, str]) -> dict[str, Type]:
+def pointer_targets(data: bytes, vector_sizes: Collection[int], pointers: Mapping[str, str]) -> dict[str, Type]:
     """The types that variables of an ELF file with DWARF 4 point to. `pointers` has the pointer for each name."""
-    types = variable_types(data)
+    types = variable_types(data, vector_sizes)
     targets = {name: types.get(pointer) for name, pointer in pointers.items()}
     return {name: type.target for name, type in targets.items() if isinstance(type, Pointer) and type.target}
 
@@ -135,27 +142,29 @@ def ir_variable_types(module: llvm.ModuleRef) -> dict[str, Type]:
 
 def _ir_variable_type(type: llvm.TypeRef) -> Type:
     if not type.is_array:
-        return _ir_type(type, b"") or Unsupported("void")
+        return _ir_type(type, b"", ()) or Unsupported("void")
     (element,) = type.elements
     return Array(_ir_variable_type(element), type.element_count)
 
 
-def signatures_from_ir(module: llvm.ModuleRef) -> dict[str, Function]:
+def signatures_from_ir(module: llvm.ModuleRef, vector_sizes: Collection[int]) -> dict[str, Function]:
     """The signatures of all functions with a body in a module.
 
     IR types have no sign: an integer is signed where it is marked `signext`. A `ptr` is a `void *`. An argument with
     `byval` or `sret` is unsupported.
     """
-    return {function.name: _ir_signature(function) for function in module.functions if not function.is_declaration}
+    defined = (function for function in module.functions if not function.is_declaration)
+    return {function.name: _ir_signature(function, vector_sizes) for function in defined}
 
 
-def _ir_signature(function: llvm.ValueRef) -> Function:
+def _ir_signature(function: llvm.ValueRef, vector_sizes: Collection[int]) -> Function:
+    result = function.global_value_type.get_function_return()
     return Function(
-        result=_ir_type(function.global_value_type.get_function_return(), _result_attributes(function)),
+        result=_ir_type(result, _result_attributes(function), vector_sizes),
         params=tuple(
             Param(
                 name=argument.name or str(index),
-                type=_ir_type(argument.type, b" ".join(argument.attributes)),
+                type=_ir_type(argument.type, b" ".join(argument.attributes), vector_sizes),
                 restrict=b"noalias" in argument.attributes,
             )
             for index, argument in enumerate(function.arguments)
@@ -165,7 +174,7 @@ def _ir_signature(function: llvm.ValueRef) -> Function:
 
 
 def declaration_types(
-    module: llvm.ModuleRef, names: Collection[str], dwarf: Iterable[bytes] = ()
+    module: llvm.ModuleRef, names: Collection[str], vector_sizes: Collection[int], dwarf: Iterable[bytes] = ()
 ) -> dict[str, Function]:
     """The signatures of functions that a module only declares.
 
@@ -174,17 +183,18 @@ def declaration_types(
     """
     prototypes: dict[str, Function] = {}
     for data in dwarf:
-        prototypes = _prototypes(data, names) | prototypes
+        prototypes = _prototypes(data, names, vector_sizes) | prototypes
     return {
-        function.name: _add_tail(module, function, prototypes.get(function.name) or _ir_signature(function))
+        name: _add_tail(module, function, prototypes.get(name) or _ir_signature(function, vector_sizes))
         for function in module.functions
-        if function.name in names
+        for name in [function.name]
+        if name in names
     }
 
 
-def _prototypes(data: bytes, names: Collection[str]) -> dict[str, Function]:
+def _prototypes(data: bytes, names: Collection[str], vector_sizes: Collection[int]) -> dict[str, Function]:
     """The signatures of declarations with a prototype. A pointer to an unsupported type becomes a `void *`."""
-    reader = _DebugInfoReader()
+    reader = _DebugInfoReader(vector_sizes)
     prototypes: dict[str, Function] = {}
     for unit in _open_dwarf(data).iter_CUs():
         for die in unit.get_top_DIE().iter_children():
@@ -206,7 +216,7 @@ def _add_tail(module: llvm.ModuleRef, function: llvm.ValueRef, signature: Functi
     """The signature of a variadic function with the unnamed parameters that all its calls have in common."""
     if not signature.variadic:
         return signature
-    has_format, types = find_common_tail(module, function, lambda type: _ir_type(type, b""))
+    has_format, types = find_common_tail(module, function, lambda type: _ir_type(type, b"", ()))
     if any(map(find_unsupported, types)):
         return signature
     return replace(signature, params=(*signature.params, *_unnamed_params(types)), format=has_format)
@@ -234,8 +244,13 @@ def _ir_name(type: Type | None) -> str:
 class _DebugInfoReader:
     """Converts DWARF type entries to types. Each entry is converted once, so that recursive types end."""
 
-    def __init__(self, indirect_arguments: Mapping[str, Sequence[Type]] = MappingProxyType({})) -> None:
+    def __init__(
+        self,
+        vector_sizes: Collection[int],
+        indirect_arguments: Mapping[str, Sequence[Type]] = MappingProxyType({}),
+    ) -> None:
         self._seen: dict[int, Type] = {}
+        self._vector_sizes = vector_sizes
         self._indirect_arguments = indirect_arguments
 
     def function(self, die: DIE) -> Function:
@@ -244,17 +259,22 @@ class _DebugInfoReader:
         children = list(die.iter_children())
         params = [child for child in children if child.tag == "DW_TAG_formal_parameter"]
         return Function(
-            result=_forbid_vectors(self._target(die)),
+            result=self._passed(self._target(die)),
             params=tuple(
                 Param(
                     name=_text(child, "DW_AT_name") or str(index),
-                    type=_forbid_vectors(_promote(self._target(child), is_promoted)) or Unsupported("void"),
+                    type=self._passed(_promote(self._target(child), is_promoted)) or Unsupported("void"),
                     restrict=_has_qualifier(child, "DW_TAG_restrict_type"),
                 )
                 for index, child in enumerate(params)
             ),
             variadic=any(child.tag == "DW_TAG_unspecified_parameters" for child in children),
         )
+
+    def _passed(self, type: Type | None) -> Type | None:
+        """The type of what is passed or returned."""
+        vector = _find_vector(type, self._vector_sizes)
+        return Unsupported(f"a {vector.name} that is passed by value") if vector else type
 
     def collect_variables(self, die: DIE, prefix: str, types: dict[str, Type]) -> None:
         """Add the variables of an entry, and of the entries inside it, to `types`."""
@@ -362,9 +382,15 @@ class _DebugInfoReader:
         return Field(name, first // 8, type, (first, width))
 
 
-def _forbid_vectors(type: Type | None) -> Type | None:
-    """The type of what is passed or returned: not yet of what has vectors in it."""
-    return Unsupported("a vector that is passed by value") if has_vectors(type) else type
+def _find_vector(type: Type | None, sizes: Collection[int]) -> Vector | None:
+    """A vector in a value of a type that is not of one of the sizes, in bytes, or whose elements do not fit a word."""
+    if isinstance(type, Vector):
+        return None if type.size in sizes and type.element.size <= _WORD else type
+    if isinstance(type, Array):
+        return _find_vector(type.element, sizes)
+    if isinstance(type, Struct):
+        return next(filter(None, (_find_vector(member.type, sizes) for member in type.fields)), None)
+    return None
 
 
 def _promote(type: Type | None, is_promoted: bool) -> Type | None:
@@ -431,7 +457,7 @@ def _result_attributes(function: llvm.ValueRef) -> bytes:
     return function_head(function).encode()
 
 
-def _ir_type(type: llvm.TypeRef, attributes: bytes) -> Any:
+def _ir_type(type: llvm.TypeRef, attributes: bytes, vector_sizes: Collection[int]) -> Any:
     text = str(type).split(" = type ")[0]
     if text == "void":
         return None
@@ -445,4 +471,9 @@ def _ir_type(type: llvm.TypeRef, attributes: bytes) -> Any:
         return Int(int(match[1]) // 8, b"signext" in attributes, text)
     if text == "i1":
         return Int(1, False, "i1", boolean=True)
+    vector = _VECTOR.fullmatch(text)
+    if vector:
+        element = next(type.elements)
+        whole = Vector(_ir_type(element, b"", ()), int(vector[1]))
+        return Unsupported(f"a {whole.name} that is passed by value") if _find_vector(whole, vector_sizes) else whole
     return Unsupported(f"IR type {text}")

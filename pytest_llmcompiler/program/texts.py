@@ -19,6 +19,7 @@ from pytest_llmcompiler.program.ir import (
     object_size,
     parse,
 )
+from pytest_llmcompiler.program.ir_contraction import find_contractible_callees
 from pytest_llmcompiler.program.ir_extract import extract, normalise
 from pytest_llmcompiler.program.short import ShortIR, shorten
 
@@ -59,6 +60,13 @@ class FunctionTexts:
     def ir(self, function: str) -> str:
         """The IR of one function, with everything else declared. Prompts show it."""
         return extract(self._compiled.ir, function, self._target)
+
+    def contractible_ir(self, function: str) -> str:
+        """The IR of one function with the functions that calculate with floating-point numbers for it, to be inlined:
+        a compiler may add a product of one to a number of another without rounding it. That of `ir` where there are
+        none."""
+        callees = find_contractible_callees(self._compiled.ir, function)
+        return extract(self._compiled.ir, function, self._target, inlined=callees)
 
     @_cache_results
     def short_ir(self, function: str) -> ShortIR:
@@ -148,6 +156,10 @@ class ProgramTexts(FunctionTexts):
     def ir(self, function: str) -> str:
         """The IR of the whole file."""
         return normalise(self._compiled.ir, self._target).strip() + "\n"
+
+    def contractible_ir(self, function: str) -> str:
+        """The IR of the whole file."""
+        return self.ir(function)
 
     def short_ir(self, function: str) -> ShortIR:
         """Raises UnfitTemplateError: short IR is that of one function."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pytest_llmcompiler.emulator.native.messages import GENERAL_REGISTERS, VECTOR_REGISTERS
+from pytest_llmcompiler.emulator.upper_parts import VECTOR_BYTES
 from pytest_llmcompiler.errors import ReproSourceError
 from pytest_llmcompiler.judge.reproducer import (
     ArgumentPart,
@@ -32,8 +33,13 @@ from pytest_llmcompiler.repro.c_literals import (
 from pytest_llmcompiler.values.input import STREAM_NAMES
 from pytest_llmcompiler.values.layout import ALIGNED_SLOTS, SLOTS, STREAMS
 
-_REGISTER_NUMBERS = {name: number for number, name in enumerate((*GENERAL_REGISTERS, *VECTOR_REGISTERS))}
-"""As in `foreign_code.h`: general registers, instruction pointer and flags, and behind them vector registers."""
+_VECTOR_WORDS, _WORD_MASK = VECTOR_BYTES // 8, (1 << 64) - 1
+_REGISTER_NUMBERS = {
+    **{name: number for number, name in enumerate(GENERAL_REGISTERS)},
+    **{name: len(GENERAL_REGISTERS) + index * _VECTOR_WORDS for index, name in enumerate(VECTOR_REGISTERS)},
+}
+"""As in `foreign_code.h`: general registers, instruction pointer and flags, and behind them vector registers, of which
+each word has a number."""
 _STATE_REGISTERS = GENERAL_REGISTERS[: GENERAL_REGISTERS.index("rip")]
 """The general registers in the tables of a state; the flags have another name in C."""
 _ARGUMENT_KINDS = ("number", "address", "text", "data")
@@ -239,9 +245,9 @@ class _InputTables:
             return
         self.definitions.append(f"static const struct llmc_argument result = {{{self._argument_row(result)}}};")
         self.initialisers += [
-            f".result = &result, .result_count = {len(result['registers'])},",
+            f".result = &result, .result_count = {len(_number_words(result))},",
             f".result_signed = {int(self._reproducer['result_signed'])},",
-            f".result_float = {int(self._reproducer['result_float'])},",
+            f".result_float_bytes = {int(self._reproducer['result_float_bytes'])},",
         ]
 
     # -- rows
@@ -278,17 +284,17 @@ class _InputTables:
         return f"{format_string(part['name'])}, {name}, {len(rows)}"
 
     def _argument_row(self, part: ArgumentPart) -> str:
-        registers = [_REGISTER_NUMBERS[name] for name in part["registers"][:2]]
-        registers += [-1] * (2 - len(registers))
+        numbers = _number_words(part)[:_VECTOR_WORDS]
+        registers = ", ".join(map(str, numbers + [-1] * (_VECTOR_WORDS - len(numbers))))
         kind, mask = _ARGUMENT_KINDS.index(part["kind"]), self._define_data(part["mask"] or None)
         sizes = f"{int(part['offset'])}, {int(part['size'])}, {int(part['pointee'])}"
-        return f"{kind}, {{{registers[0]}, {registers[1]}}}, {sizes}, {mask}"
+        return f"{kind}, {{{registers}}}, {sizes}, {mask}"
 
     def _reply_row(self, part: ReplyPart) -> str:
         callee = part["callee"]
         number = _FIRST_EXTERNAL + self._surroundings.stubs.index(callee) if isinstance(callee, str) else int(callee)
         effects = [f"{{{self._effect_row(effect)}}}" for effect in part["effects"]]
-        results = [f"{{{_result_row(result)}}}" for result in part["results"]]
+        results = [f"{{{row}}}" for result in part["results"] for row in _result_rows(result)]
         name = self._next_name("of_call")
         self.definitions += [
             f"static const struct llmc_result results_{name}[] = {{{', '.join(results)}}};",
@@ -321,10 +327,22 @@ class _InputTables:
         return name
 
 
-def _result_row(part: ResultPart) -> str:
-    mask = (1 << 8 * min(int(part["size"]), 8)) - 1
+def _number_words(part: ArgumentPart) -> list[int]:
+    """The numbers of the words in which an argument or a result is passed."""
+    return [
+        _REGISTER_NUMBERS[name] + word
+        for name in part["registers"]
+        for word in range(-(-int(part["register_bytes"]) // 8))
+    ]
+
+
+def _result_rows(part: ResultPart) -> Iterator[str]:
+    """A row for each word of a register."""
+    size, value = int(part["size"]), int(part["value"])
     same_as = _REGISTER_NUMBERS[part["same_as"]] if part["same_as"] else -1
-    return f"{_REGISTER_NUMBERS[part['register']]}, {int(part['value']):#x}ul, {mask:#x}ul, {same_as}"
+    for start in range(0, size, 8):
+        word, mask = value >> 8 * start & _WORD_MASK, (1 << 8 * min(size - start, 8)) - 1
+        yield f"{_REGISTER_NUMBERS[part['register']] + start // 8}, {word:#x}ul, {mask:#x}ul, {same_as}"
 
 
 def _format_state(name: str, values: dict[str, int], fill: int, labels: dict[int, str]) -> list[str]:
@@ -337,5 +355,6 @@ def _format_state(name: str, values: dict[str, int], fill: int, labels: dict[int
     lines += [f"        [FLAGS] = {int(values['eflags']):#x},", "    },", "    .vectors = {"]
     for register in VECTOR_REGISTERS:
         value = int(values[register])
-        lines.append(f"        {{{value & (1 << 64) - 1:#x}ul, {value >> 64:#x}ul}},")
+        words = ", ".join(f"{value >> 64 * word & _WORD_MASK:#x}ul" for word in range(_VECTOR_WORDS))
+        lines.append(f"        {{{words}}},")
     return [*lines, "    },", f"    .fill = {fill:#x}ul, .mxcsr = 0x1f80, .fpcw = 0x37f,", "};"]

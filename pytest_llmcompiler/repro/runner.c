@@ -108,7 +108,7 @@ struct call {
     int callee, count;
     struct {
         word size;
-        byte data[16];
+        byte data[MAX_PASSED];
         word pointee;
         byte pointed[MAX_DATA];
     } arguments[MAX_ARGUMENTS];
@@ -168,7 +168,9 @@ __attribute__((used)) void llmc_called(void);
     "movq %r15, " to "+56(%rip)\nmovq %rdi, " to "+64(%rip)\nmovq %rsi, " to "+72(%rip)\n"                       \
     "movq %rbp, " to "+80(%rip)\nmovq %rbx, " to "+88(%rip)\nmovq %rdx, " to "+96(%rip)\n"                       \
     "movq %rax, " to "+104(%rip)\nmovq %rcx, " to "+112(%rip)\nmovq %rsp, " to "+120(%rip)\n"
-#define SAVE_FLAGS(to) "pushfq\npopq " to "+136(%rip)\ncld\nfxsave64 llmc_area(%rip)\n"
+#define SAVE_FLAGS(to)                                                                                        \
+    "pushfq\npopq " to "+136(%rip)\ncld\nmovl llmc_components(%rip), %eax\nxorl %edx, %edx\ntestl %eax, %eax\n" \
+    "jz 1f\nxsave64 llmc_area(%rip)\njmp 2f\n1: fxsave64 llmc_area(%rip)\n2:\n"
 /* The state that rax points to. The vector registers come first, and rax last; after rsp nothing else uses the stack. */
 #define LOAD                                                                                                    \
     "movq %rax, %rbx\nmovl llmc_components(%rip), %eax\nxorl %edx, %edx\ntestl %eax, %eax\njz 1f\n"              \
@@ -192,7 +194,7 @@ __asm__(".text\n.globl llmc_external\n"
         "leaq llmc_at_call(%rip), %rax\n" LOAD "ret\n");
 
 /* The components that a state sets and the processor has. */
-static half find_components(void)
+static half find_own_components(void)
 {
     half eax = 1, ebx, ecx = 0, edx;
     __asm__ volatile("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
@@ -202,11 +204,16 @@ static half find_components(void)
     return eax & SET_COMPONENTS;
 }
 
-/* What `fxsave` has left in llmc_area. */
+/* What has been saved in llmc_area. */
 static void read_vectors(State *state)
 {
     const Legacy *legacy = (const Legacy *)llmc_area;
-    copy(state->vectors, legacy->xmm, sizeof state->vectors);
+    uint64_t uppers[VECTORS][VECTOR_WORDS - XMM_WORDS];
+    read_uppers(uppers, llmc_area, llmc_components);
+    for (int number = 0; number < VECTORS; number++) {
+        copy(state->vectors[number], legacy->xmm[number], sizeof legacy->xmm[number]);
+        copy(state->vectors[number] + XMM_WORDS, uppers[number], sizeof uppers[number]);
+    }
     state->mxcsr = legacy->mxcsr, state->fpcw = legacy->fpcw;
 }
 
@@ -215,9 +222,9 @@ static void enter(void)
     State entry;
     copy(&entry, reproducer->entry, sizeof entry);
     insert_streams(entry.registers, sizeof entry.registers);
-    if ((llmc_components = find_components()))
+    if ((llmc_components = find_own_components()))
         read_layout_of_vectors();
-    write_vectors(llmc_area, llmc_components, &entry, STATE_FRESH | STATE_CLOBBER);
+    write_vectors(llmc_area, llmc_components, &entry, STATE_FRESH | STATE_UPPERS);
     llmc_enter(reproducer->candidate, &entry);
     read_vectors(&llmc_after);
 }
@@ -397,9 +404,10 @@ static int is_readable(word address)
     return (address >= (word)__executable_start && address < (word)end) || address - LLMC_STACK < LLMC_STACK_SIZE;
 }
 
-static word read_register(int number)
+/* A register of a state, or a word of a vector register. */
+static const word *find_register(const State *state, int number)
 {
-    return number < REGISTERS ? llmc_at_call.registers[number] : llmc_at_call.vectors[number - REGISTERS][0];
+    return number < REGISTERS ? &state->registers[number] : &state->vectors[0][0] + number - REGISTERS;
 }
 
 static void record_call(const struct llmc_external *external, int callee)
@@ -411,13 +419,11 @@ static void record_call(const struct llmc_external *external, int callee)
     call->count = external->count < MAX_ARGUMENTS ? external->count : MAX_ARGUMENTS;
     for (int at = 0; at < call->count; at++) {
         const struct llmc_argument *argument = &external->arguments[at];
-        word words[2] = {0, 0}, size = argument->size < 16 ? argument->size : 16;
+        word words[MAX_PASSED / 8] = {0}, size = argument->size < MAX_PASSED ? argument->size : MAX_PASSED;
         if (argument->registers[0] < 0)
             copy(words, (byte *)llmc_at_call.registers[RSP] + 8 + argument->offset, size);
-        else {
-            words[0] = read_register(argument->registers[0]);
-            words[1] = argument->registers[1] < 0 ? 0 : read_register(argument->registers[1]);
-        }
+        for (int part = 0; part < MAX_PASSED / 8 && argument->registers[part] >= 0; part++)
+            words[part] = *find_register(&llmc_at_call, argument->registers[part]);
         for (word place = 0; place < size; place++)
             call->arguments[at].data[place] = ((byte *)words)[place] & (argument->mask ? argument->mask[place] : 0xff);
         call->arguments[at].size = size;
@@ -465,7 +471,7 @@ static void answer_call(const struct llmc_reply *answer)
     }
     for (int at = 0; at < answer->results_count; at++) {
         const struct llmc_result *result = &answer->results[at];
-        word *to = result->number < REGISTERS ? &llmc_at_call.registers[result->number] : llmc_at_call.vectors[result->number - REGISTERS];
+        word *to = (word *)find_register(&llmc_at_call, result->number);
         *to = (*to & ~result->mask) | (result->value & result->mask);
         if (result->same_as >= 0)
             *to = passed[result->same_as];
@@ -492,7 +498,7 @@ void llmc_called(void)
     if ((int)number >= reproducer->replies_count[role] || reproducer->replies[role][number].callee != (int)llmc_number)
         finish(DIVERGED, 0, "an external call that was not made in the emulator, so its answer is not known");
     answer_call(&reproducer->replies[role][number]);
-    write_vectors(llmc_area, llmc_components, &llmc_at_call, STATE_CLOBBER);
+    write_vectors(llmc_area, llmc_components, &llmc_at_call, STATE_UPPERS);
 }
 
 /* -- one run */
@@ -893,10 +899,8 @@ static int is_nan(const byte *data, int size)
 
 static void read_result(const struct report *of, byte *to)
 {
-    for (int at = 0; at < reproducer->result_count; at++) {
-        int number = reproducer->result->registers[at];
-        copy(to + 8 * at, number < REGISTERS ? &of->after.registers[number] : of->after.vectors[number - REGISTERS], 8);
-    }
+    for (int at = 0; at < reproducer->result_count; at++)
+        copy(to + 8 * at, find_register(&of->after, reproducer->result->registers[at]), 8);
     for (word at = 0; at < reproducer->result->size; at++)
         to[at] &= reproducer->result->mask ? reproducer->result->mask[at] : 0xff;
 }
@@ -908,7 +912,7 @@ static void print_result(const byte *data)
     copy(&number, data, size < 8 ? size : 8);
     if (size > 8)
         print_bytes(data, size);
-    else if (reproducer->result_float) {
+    else if (reproducer->result_float_bytes) {
         print("the bits ");
         print_number((word)number, 16);
     } else if (reproducer->result_signed)
@@ -926,16 +930,19 @@ static void print_result(const byte *data)
 
 static void compare_results(void)
 {
-    byte results[2][16] = {{0}, {0}};
-    word words[2], size = reproducer->result ? reproducer->result->size : 0;
+    byte results[2][MAX_PASSED] = {{0}, {0}};
     if (!reproducer->result_count)
         return;
-    for (int which = 0; which < 2; which++) {
+    for (int which = 0; which < 2; which++)
         read_result(reports[which], results[which]);
-        copy(&words[which], results[which], 8);
+    int is_float = reproducer->result_float_bytes > 0, is_same = 1;
+    word size = reproducer->result->size, part = is_float ? (word)reproducer->result_float_bytes : size;
+    for (word at = 0; at < size; at += part) {
+        const byte *first = results[0] + at, *second = results[1] + at;
+        int are_nans = is_float && is_nan(first, (int)part) && is_nan(second, (int)part);
+        is_same &= are_nans || first_difference(first, second, 0, part) == part;
     }
-    int same = first_difference(results[0], results[1], 0, size) == size;
-    if (same || (reproducer->result_float && is_nan(results[0], (int)size) && is_nan(results[1], (int)size)))
+    if (is_same)
         return;
     report_difference("return value\n  reference ");
     print_result(results[0]);

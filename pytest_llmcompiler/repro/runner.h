@@ -43,9 +43,11 @@ struct llmc_pad { /* a variable that holds a constant, with padding of `pad` byt
 
 enum { NUMBER, ADDRESS, TEXT, DATA };
 
+enum { MAX_PASSED = 64 }; /* bytes of an argument or a result in registers */
+
 struct llmc_argument {
     int kind;
-    int registers[2]; /* -1: none; REGISTERS and up: a vector register */
+    int registers[MAX_PASSED / 8]; /* -1: none; REGISTERS and up: the words of the vector registers */
     word offset;      /* in the argument area of the stack, where the argument is in no register */
     word size;
     word pointee;     /* DATA: how many of the bytes that the argument points to are compared */
@@ -104,7 +106,8 @@ struct llmc_reproducer {
     const struct llmc_reply *replies[2]; /* to the calls of the reference's and of the candidate's run */
     int replies_count[2];
     const struct llmc_argument *result;
-    int result_signed, result_float, result_count; /* count 0: no result */
+    int result_signed, result_count; /* count 0: no result */
+    int result_float_bytes;          /* of each floating-point number, where the result is one or a vector of them */
     int aligned_objects; /* 1: objects begin at multiples of 4 GiB, instead of ending at the edge of mapped memory */
     int shortage;    /* when malloc finds no memory: 0 never, 1 always, 2 for sizes that are no multiple of 8, 3 for multiples */
     byte input[1024]; /* what can be read from standard input */

@@ -17,7 +17,7 @@ from pytest_llmcompiler.targets.dialect import Dialect
 from pytest_llmcompiler.targets.processor import AlignedOperand, Instruction, Processor
 from pytest_llmcompiler.targets.relocation import BitField, Relocation, Relocations
 from pytest_llmcompiler.targets.target import LINUX_SYSTEMS, Target, compile_triple_pattern
-from pytest_llmcompiler.values.c_types import Array, Float, Function, Struct, Type
+from pytest_llmcompiler.values.c_types import Array, Float, Function, Struct, Type, Vector
 
 if TYPE_CHECKING:
     from pytest_llmcompiler.targets.code import AssembledCode
@@ -51,6 +51,7 @@ class AAPCS64(CallingConvention):
     half_preserved_vectors = _LOWER_HALVES
     caller_extends = False
     red_zone = 0
+    vector_sizes = frozenset((8, 16, 32, 64))  # the larger ones in memory
 
     def locate_result(self, function: Function) -> ResultLocation:
         """Where a function leaves its result: where it would be passed as the only argument, or in memory."""
@@ -100,31 +101,31 @@ class AAPCS64(CallingConvention):
 def find_homogeneous_members(type: Type) -> tuple[int, int] | None:
     """Size in bytes and count of the members of a type that is passed in vector registers; None for any other type.
 
-    Such a type is a floating-point number, or an aggregate of one to four floating-point numbers of one size.
+    Such a type is a floating-point number or a vector, or an aggregate of one to four of them, all alike.
     """
-    if isinstance(type, Float):
-        return type.size, 1
-    if not isinstance(type, (Struct, Array)):
+    members = _find_alike_members(type)
+    return (members[0].size, members[1]) if members and members[0].size * members[1] == type.size else None
+
+
+def _find_alike_members(type: Type) -> tuple[Type, int] | None:
+    """The first of the floating-point numbers or vectors in a type, and how many there are; None where there are more
+    than four, or where it has other or unequal members."""
+    if isinstance(type, Float) or (isinstance(type, Vector) and type.size <= _LARGE_BYTES):
+        return type, 1
+    if isinstance(type, Vector):
         return None
-    members = _find_float_members(type)
-    return members if members and 0 < members[1] <= 4 and members[0] * members[1] == type.size else None
-
-
-def _find_float_members(type: Type) -> tuple[int, int] | None:
-    """Size in bytes and count of the floating-point numbers in a type; None where it has other or unequal members."""
-    if isinstance(type, Float):
-        return type.size, 1
     if isinstance(type, Array):
-        element = _find_float_members(type.element)
-        return (element[0], element[1] * type.count) if element else None
+        element = _find_alike_members(type.element)
+        return (element[0], element[1] * type.count) if element and 0 < type.count <= 4 // element[1] else None
     if not isinstance(type, Struct) or not type.fields or any(field.bits for field in type.fields):
         return None
-    fields = [_find_float_members(field.type) for field in type.fields if field.type.size]
-    sizes = {field[0] for field in fields if field}
-    if None in fields or len(sizes) != 1:
+    fields = [_find_alike_members(field.type) for field in type.fields if field.type.size]
+    members = [field for field in fields if field]
+    if len(members) < len(fields) or len({(isinstance(first, Vector), first.size) for first, _ in members}) != 1:
         return None
-    counts = [field[1] for field in fields if field]
-    return sizes.pop(), max(counts) if type.union else sum(counts)
+    counts = [count for _, count in members]
+    count = max(counts) if type.union else sum(counts)
+    return (members[0][0], count) if count <= 4 else None
 
 
 def _is_large(type: Type) -> bool:
@@ -194,6 +195,7 @@ class ARMv8(Processor):
 
     stack_pointer, program_counter, link_register, return_address_bytes = "sp", "pc", "x30", 0
     control_registers = ("fpcr",)
+    fused_mnemonics = ("fmadd", "fmsub", "fnmadd", "fnmsub", "fmla", "fmls")
     flags_register, condition_flags = "nzcv", (_NEGATIVE_ZERO, _CARRY_OVERFLOW)
     registers = (*(f"x{number}" for number in range(31)), *_VECTORS, *_LOWER_HALVES.values())
     state_registers = (

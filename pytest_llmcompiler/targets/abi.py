@@ -11,15 +11,17 @@ import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import NamedTuple
 
 from pytest_llmcompiler.values.c_types import Function, Int, Pointer, Type
 
 _WORD = 8
 """Bytes of a general register and of a stack slot, on all targets."""
-_VECTOR_BYTES = 16
+_VECTOR_BYTES = 64
+"""Bytes of the widest vector register that a processor has."""
+_EMULATED_BYTES = 16
 """Bytes of the widest vector register that the emulator has."""
-_WORD_MASK = (1 << 8 * _WORD) - 1
 _VECTOR_MASK = (1 << 8 * _VECTOR_BYTES) - 1
 _AREA_ALIGNMENT = 16
 """The size of the argument area is a multiple of this, in bytes, since the stack pointer is at a call."""
@@ -55,6 +57,10 @@ class CallSetup:
     """The same call with every bit inverted that the convention leaves undefined; None where there are no such bits."""
     copies: tuple[ArgumentCopy, ...] = ()
     """The addresses to fill in once the address of the argument area is known."""
+    wide: tuple[tuple[str, int], ...] = ()
+    """The registers of which more than 16 bytes are set, each with how many."""
+    alignment: int = _AREA_ALIGNMENT
+    """The alignment in bytes that the start of the argument area needs."""
 
     @property
     def inverse(self) -> CallSetup:
@@ -121,6 +127,11 @@ class CallingConvention(ABC):
     """Functions of the compiler's library that are called by rules of their own."""
     copy_alignment: int = _WORD
     """The least alignment of the copy of an argument, in bytes."""
+    vector_sizes: frozenset[int]
+    """The sizes in bytes of the vectors of GCC and clang that can be passed and returned: those that compilers agree
+    on."""
+    wide_vector_features: Mapping[int, str] = MappingProxyType({})
+    """Further sizes -> LLVM's feature of the processors on which vectors of that size are passed in registers."""
 
     @abstractmethod
     def locate_result(self, function: Function) -> ResultLocation:
@@ -213,7 +224,19 @@ class CallingConvention(ABC):
             stack += image
         if variadic:
             registers.update(self.find_variadic_registers(registers, undefined))
-        return CallSetup(registers, bytes(stack) + bytes(-len(stack) % _AREA_ALIGNMENT), None, tuple(copies))
+        wide = tuple(
+            (name, location.register_bytes)
+            for location in _locate(self, tuple(types))
+            for name in location.registers
+            if location.register_bytes > _EMULATED_BYTES
+        )
+        on_stack = (
+            type.align
+            for type, location in zip(types, _locate(self, tuple(types)), strict=True)
+            if not (location.registers or location.is_indirect)
+        )
+        area = bytes(stack) + bytes(-len(stack) % _AREA_ALIGNMENT)
+        return CallSetup(registers, area, None, tuple(copies), wide, max(_AREA_ALIGNMENT, *on_stack, 0))
 
     def read_arguments(
         self,
@@ -233,8 +256,8 @@ class CallingConvention(ABC):
         for type, location in zip(types, self.locate_call_arguments(types, in_memory), strict=True):
             size = _WORD if location.is_indirect else type.size
             if location.registers:
-                values = (register(name) & _WORD_MASK for name in location.registers)
-                parts = (value.to_bytes(_WORD, "little")[: location.register_bytes] for value in values)
+                values = (register(name) & _VECTOR_MASK for name in location.registers)
+                parts = (value.to_bytes(_VECTOR_BYTES, "little")[: location.register_bytes] for value in values)
                 image = b"".join(parts)[:size]
             else:
                 image = stack(location.offset, size)
@@ -304,4 +327,4 @@ def _locate(convention: CallingConvention, types: tuple[Type, ...]) -> tuple[Arg
 def _split_into_registers(image: bytes, count: int, undefined: bytes) -> list[int]:
     """The values of registers that hold `count` bytes of an argument each, with undefined bits behind its end."""
     parts = (image[start : start + count] for start in range(0, len(image), count))
-    return [int.from_bytes(part + undefined[: _WORD - len(part)], "little") for part in parts]
+    return [int.from_bytes(part + undefined[: max(0, _WORD - len(part))], "little") for part in parts]

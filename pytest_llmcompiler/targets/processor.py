@@ -108,6 +108,10 @@ class Processor(ABC):
     """In bytes; more than an instruction can have does no harm."""
     hazardous_code: re.Pattern[bytes]
     """Matches in each instruction whose bytes may make it a hazard."""
+    fused_mnemonics: tuple[str, ...]
+    """The starts of the mnemonics of instructions that add a product without rounding it."""
+    fused_features: str = ""
+    """LLVM's features of processors with these instructions, where the target's oldest one has none: `+fma,`."""
     register_prefix: str = ""
     """The text in front of a register's name, in messages."""
     return_code: bytes

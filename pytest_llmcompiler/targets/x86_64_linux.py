@@ -18,7 +18,7 @@ from pytest_llmcompiler.targets.dialect import Dialect, Syntax
 from pytest_llmcompiler.targets.processor import AlignedOperand, Instruction, Processor
 from pytest_llmcompiler.targets.relocation import Relocation, Relocations
 from pytest_llmcompiler.targets.target import LINUX_SYSTEMS, Target, compile_triple_pattern
-from pytest_llmcompiler.values.c_types import Array, Float, Function, Int, Pointer, Struct, Type
+from pytest_llmcompiler.values.c_types import Array, Float, Function, Int, Pointer, Struct, Type, Vector
 
 if TYPE_CHECKING:
     from pytest_llmcompiler.targets.code import AssembledCode
@@ -26,8 +26,11 @@ if TYPE_CHECKING:
 
 # -- the calling convention
 
-EightbyteClass = Literal["INTEGER", "SSE"]
-"""The classes of the calling convention that the C types of cases have; MEMORY is an empty tuple of classes."""
+EightbyteClass = Literal["INTEGER", "SSE", "SSEUP"]
+"""The classes of the calling convention that the C types of cases have; MEMORY is an empty tuple of classes. SSEUP is
+in the same vector register as the eightbyte before it."""
+_UPPER: tuple[EightbyteClass, ...] = ("SSEUP",) * 7
+"""The classes of the upper eightbytes of a vector register of 64 bytes."""
 _VECTOR_ARGUMENTS = tuple(f"xmm{number}" for number in range(8))
 _EIGHTBYTE = 8
 """Bytes of the unit by which the calling convention classifies aggregates."""
@@ -51,6 +54,8 @@ class SystemV(CallingConvention):
     vector_registers = tuple(f"xmm{number}" for number in range(16))
     caller_extends = True
     red_zone = 128
+    vector_sizes = frozenset((8, 16))
+    wide_vector_features = MappingProxyType({32: "+avx", 64: "+avx512f"})
 
     def locate_result(self, function: Function) -> ResultLocation:
         """Where a function leaves its result: one register for each eightbyte, or memory."""
@@ -60,7 +65,8 @@ class SystemV(CallingConvention):
         if not classes:
             return ResultLocation(("rax",), True)
         integers, vectors = iter(("rax", "rdx")), iter(("xmm0", "xmm1"))
-        return ResultLocation(tuple(next(integers if kind == "INTEGER" else vectors) for kind in classes), False)
+        registers = tuple(next(integers if kind == "INTEGER" else vectors) for kind in classes if kind != "SSEUP")
+        return ResultLocation(registers, False, _count_register_bytes(classes))
 
     def locate_arguments(self, types: Sequence[Type]) -> list[ArgumentLocation]:
         """Where arguments of these types are passed: wholly in registers while there are enough, else on the stack."""
@@ -69,10 +75,12 @@ class SystemV(CallingConvention):
         for type in types:
             classes = classify_eightbytes(type)
             if classes and classes.count("INTEGER") <= len(integers) and classes.count("SSE") <= len(vectors):
-                registers = tuple((integers if kind == "INTEGER" else vectors).pop(0) for kind in classes)
-                locations.append(ArgumentLocation(registers))
+                registers = tuple(
+                    (integers if kind == "INTEGER" else vectors).pop(0) for kind in classes if kind != "SSEUP"
+                )
+                locations.append(ArgumentLocation(registers, register_bytes=_count_register_bytes(classes)))
             else:
-                align = 16 if type.align == 16 else _EIGHTBYTE
+                align = max(type.align, _EIGHTBYTE)
                 offset = -(-offset // align) * align
                 locations.append(ArgumentLocation(offset=offset))
                 offset += -(-type.size // _EIGHTBYTE) * _EIGHTBYTE
@@ -94,10 +102,30 @@ def classify_eightbytes(type: Type) -> tuple[EightbyteClass, ...]:
         return ("INTEGER",)
     if isinstance(type, Float):
         return ("SSE",)
+    if isinstance(type, Vector):
+        return ("SSE", *_UPPER[: type.size // _EIGHTBYTE - 1])
+    if type.size > 2 * _EIGHTBYTE and (member := _find_only_member(type)):
+        return classify_eightbytes(member)
     if type.size > 2 * _EIGHTBYTE or type.size == 0:
         return ()
-    classes: list[EightbyteClass | None] = [None] * ((type.size + _EIGHTBYTE - 1) // _EIGHTBYTE)
-    return tuple(kind or "SSE" for kind in classes) if _merge_type(type, 0, classes) else ()
+    merged: list[EightbyteClass | None] = [None] * ((type.size + _EIGHTBYTE - 1) // _EIGHTBYTE)
+    if not _merge_type(type, 0, merged):
+        return ()
+    classes = [kind or "SSE" for kind in merged]
+    return ("SSE", "SSEUP") if classes == ["SSE", "SSEUP"] else tuple("SSE" if c == "SSEUP" else c for c in classes)
+
+
+def _find_only_member(type: Type) -> Type | None:
+    """The member that takes all of a struct, and the element of an array of one: a vector in it is passed as such."""
+    if isinstance(type, Array):
+        return type.element if type.count == 1 else None
+    members = [field.type for field in type.fields if field.type.size] if isinstance(type, Struct) else []
+    return members[0] if len(members) == 1 and members[0].size == type.size else None
+
+
+def _count_register_bytes(classes: Sequence[EightbyteClass]) -> int:
+    """The bytes in each register: those of a vector are all in one."""
+    return _EIGHTBYTE * len(classes) if "SSEUP" in classes else _EIGHTBYTE
 
 
 def _merge_type(type: Type, offset: int, classes: list[EightbyteClass | None]) -> bool:
@@ -112,13 +140,14 @@ def _merge_type(type: Type, offset: int, classes: list[EightbyteClass | None]) -
             else _merge_bit_field(8 * offset + field.bits[0], field.bits[1], classes)
             for field in type.fields
         )
-    if isinstance(type, Array):
+    if isinstance(type, Array) and not isinstance(type, Vector):
         starts = range(offset, offset + type.size, max(type.element.size, 1))
         return all(_merge_type(type.element, start, classes) for start in starts)
     if offset % type.align:
         return False
     for index, kind in enumerate(classify_eightbytes(type), offset // _EIGHTBYTE):
-        classes[index] = "INTEGER" if "INTEGER" in (kind, classes[index]) else kind
+        before = classes[index]
+        classes[index] = kind if before in (None, kind) else "INTEGER" if "INTEGER" in (kind, before) else "SSE"
     return True
 
 
@@ -219,6 +248,8 @@ class X86(Processor):
     """An x86-64 processor with SSE2 and without AVX: unicorn 2.1 computes AVX instructions wrongly."""
 
     stack_pointer, program_counter, link_register, return_address_bytes = "rsp", "rip", None, 8
+    fused_mnemonics = ("vfmadd", "vfmsub", "vfnmadd", "vfnmsub")
+    fused_features = "+avx,+fma,+sse3,+ssse3,+sse4.1,+sse4.2,+xsave,"  # with those that FMA builds on
     control_registers = ("eflags", "mxcsr", "fpcw", "fptag")
     flags_register, condition_flags = "eflags", (_SIGN_ZERO_PARITY, _CARRY_ADJUST_OVERFLOW)
     registers = (

@@ -18,7 +18,7 @@ from pytest_llmcompiler.targets.dialect import Dialect
 from pytest_llmcompiler.targets.target import ForeignSystem, Target, compile_triple_pattern
 from pytest_llmcompiler.targets.x86_64_linux import TARGET as LINUX
 from pytest_llmcompiler.targets.x86_64_linux import X86
-from pytest_llmcompiler.values.c_types import Array, Float, Function, Int, Struct, Type
+from pytest_llmcompiler.values.c_types import Array, Float, Function, Int, Struct, Type, Vector
 
 # -- the calling convention
 
@@ -43,6 +43,7 @@ class MicrosoftX64(CallingConvention):
     red_zone = 0
     shadow_space = 32
     copy_alignment = 16
+    vector_sizes = frozenset((16,))
     exempt_functions = frozenset(("___chkstk_ms", "__chkstk"))
 
     def locate_result(self, function: Function) -> ResultLocation:
@@ -50,8 +51,8 @@ class MicrosoftX64(CallingConvention):
         type = function.result
         if type is None or type.size == 0:
             return ResultLocation((), False)
-        if isinstance(type, Float):
-            return ResultLocation(("xmm0",), False)
+        if isinstance(type, (Float, Vector)):
+            return ResultLocation(("xmm0",), False, type.size)
         if _is_register_pair(type):
             return ResultLocation(("rax", "rdx"), False)
         if isinstance(type, Int) and type.size == 16:

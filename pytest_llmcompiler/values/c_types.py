@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 
@@ -228,11 +229,20 @@ def _reaches_function(type: Type | None, seen: set[int]) -> bool:
     return isinstance(type, Array) and _reaches_function(type.element, seen)
 
 
-def has_vectors(type: Type | None) -> bool:
-    """Whether a value of a type has vectors in it, which have registers of their own when it is passed."""
+def list_parts(type: Type, start: int = 0) -> Iterator[tuple[int, Type]]:
+    """The parts of a type that have no members themselves, with their offsets: without those in unions."""
+    if not isinstance(type, (Array, Struct)):
+        yield start, type
+    elif isinstance(type, Array) or not (type.union or type.opaque):
+        for at, member in list_members(type):
+            yield from list_parts(member, start + at)
+
+
+def list_members(type: Array | Struct) -> list[tuple[int, Type]]:
+    """The elements of an array, or the members of a struct without its bit-fields: offset in bytes, and type."""
     if isinstance(type, Array):
-        return isinstance(type, Vector) or has_vectors(type.element)
-    return isinstance(type, Struct) and any(has_vectors(member.type) for member in type.fields)
+        return [(index * type.element.size, type.element) for index in range(type.count)]
+    return [(field.offset, field.type) for field in type.fields if not field.bits]
 
 
 def find_unsupported(type: Type | None) -> str | None:

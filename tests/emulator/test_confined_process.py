@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from elftools.elf.elffile import ELFFile
+from native_code import needs_avx, needs_avx512
 
 from pytest_llmcompiler import sandbox
 from pytest_llmcompiler.emulator.native import support
@@ -43,7 +44,7 @@ class Confined:
         mappings = [Mapping(CODE, PAGE, 0, 5), Mapping(DATA, PAGE, PAGE, 3), Mapping(STACK, PAGE, 2 * PAGE, 3)]
         self.process = ConfinedProcess(self.memory, mappings, 0)
 
-    def run(self, code: bytes, *, seconds: float = SECONDS, vectors: bytes = bytes(256), **registers: int) -> Event:
+    def run(self, code: bytes, *, seconds: float = SECONDS, vectors: bytes = bytes(1024), **registers: int) -> Event:
         """Run machine code with some registers, the others being 0, up to its end or a fault."""
         os.pwrite(self.memory, code + TRAP, 0)
         values = {"rsp": STACK + PAGE - 64, "rip": CODE, "eflags": 0x202, **registers}
@@ -70,17 +71,32 @@ def symbol(name: str) -> int:
 
 
 def test_registers_go_in_and_out(confined: Confined) -> None:
-    event = confined.run(b"\x48\xff\xc0", rax=41, r15=7, vectors=bytes(range(256)))  # inc %rax
+    vectors = [bytes(range(16 * number, 16 * number + 16)) for number in range(16)]
+    whole = b"".join(vector + bytes(48) for vector in vectors)
+    event = confined.run(b"\x48\xff\xc0", rax=41, r15=7, vectors=whole)  # inc %rax
     assert (event.signal, event.registers["rax"], event.registers["r15"]) == (signal.SIGTRAP, 42, 7)
-    assert (event.registers["rip"], event.vectors) == (CODE + 4, bytes(range(256)))
+    assert (event.registers["rip"], event.vectors) == (CODE + 4, b"".join(vectors))
     assert (event.mxcsr, event.fpcw, event.fptag) == (MXCSR, FPCW, 0xFFFF)
 
 
-def test_upper_parts_of_vector_registers_are_filled(confined: Confined) -> None:
-    if not support.is_within("x86-64-v3", support.find_processor_level()):
-        pytest.skip("the processor has no AVX")
-    event = confined.run(bytes.fromhex("c4e37d19c801"))  # vextractf128 $1, %ymm1, %xmm0
-    assert event.vectors[:16] == (0x1122334455667788).to_bytes(8, "little") * 2
+@needs_avx
+def test_upper_parts_of_vector_registers_go_in_and_out(confined: Confined) -> None:
+    upper = bytes(range(100, 148))
+    vectors = bytes(64) + bytes(16) + upper + bytes(14 * 64)
+    event = confined.run(bytes.fromhex("c4e37d19c801"), vectors=vectors)  # vextractf128 $1, %ymm1, %xmm0
+    assert event.vectors[:16] == upper[:16]
+    assert event.uppers[48:64] == upper[:16]
+    assert event.uppers[:48] == bytes(48), "an instruction with VEX clears what is above its result"
+    # vmovdqu (%rdi), %ymm2
+    os.pwrite(confined.memory, upper[:32], PAGE)
+    event = confined.run(bytes.fromhex("c5fe6f17"), rdi=DATA)
+    assert event.vectors[32:48] + event.uppers[96:112] == upper[:32]
+
+
+@needs_avx512
+def test_mask_registers_are_filled(confined: Confined) -> None:
+    event = confined.run(bytes.fromhex("c4e1fb93c1"))  # kmovq %k1, %rax
+    assert event.registers["rax"] == 0x1122334455667788
 
 
 def test_no_system_call_of_foreign_code_gets_through(confined: Confined, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from pytest_llmcompiler.values.c_types import (
     Struct,
     Type,
     Unsupported,
+    Vector,
     find_unsupported,
 )
 
@@ -46,7 +47,8 @@ struct node { struct node *next; int value; }; FN(f_node, struct node *)
 struct tree { struct { struct tree *kids[2]; } in; }; FN(f_tree, struct tree)
 struct hidden; FN(f_hidden, struct hidden *) struct empty {}; FN(f_empty, struct empty)
 FN(f_ldouble, long double) FN(f_complex, _Complex double)
-typedef int v4 __attribute__((vector_size(16))); FN(f_vector, v4)
+typedef int v4 __attribute__((vector_size(16))); FN(f_four, v4)
+typedef int v8 __attribute__((vector_size(32))); FN(f_vector, v8)
 struct holds { int n; long double x; }; FN(f_holds, struct holds *) FN(f_half, _Float16)
 void f_array(int x[4]) {} void f_matrix(int x[][3]) {} void f_vla(int n, int x[n]) {}
 int f_variadic(const char *format, ...) { return 0; }
@@ -207,6 +209,11 @@ def test_a_pointer_to_an_incomplete_struct_is_opaque(types: Mapping[str, Functio
     assert find_unsupported(hidden) is None
 
 
+def test_vectors_of_the_size_of_a_register_are_supported(types: Mapping[str, Function]) -> None:
+    assert of(types, "four") == Vector(Int(4, True, "int"), 4)
+    assert find_unsupported(of(types, "four")) is None
+
+
 def test_unsupported_types_are_named(types: Mapping[str, Function]) -> None:
     assert of(types, "ldouble") == Unsupported("type long double", 16)
     assert "long double" in str(find_unsupported(of(types, "holds")))
@@ -241,11 +248,12 @@ define signext i16 @a(i8 zeroext %byte, i8 signext %char, i1 %flag, i64, i128 %w
 define double @b(float %x, ptr %p, ...) { ret double 0.0 }
 define void @c(ptr byval(%pair) %p) { ret void }
 define void @d(ptr sret(%pair) %p) { ret void }
-define <4 x i32> @e(i7 %odd, {i32, i32} %pair) { ret <4 x i32> zeroinitializer }
+define <8 x i32> @e(i7 %odd, {i32, i32} %pair) { ret <8 x i32> zeroinitializer }
+define <4 x i32> @f(<8 x i8> %half, <3 x float> %odd) { ret <4 x i32> zeroinitializer }
 declare void @other(i32)
 """
     signatures = compiled(text, ".ll").signatures
-    assert list(signatures) == ["a", "b", "c", "d", "e"]
+    assert list(signatures) == ["a", "b", "c", "d", "e", "f"]
     types = [param.type for param in signatures["a"].params]
     assert [type.size for type in types] == [1, 1, 1, 8, 16]
     assert [type.signed for type in types if isinstance(type, Int)] == [False, True, False, False, False]
@@ -259,6 +267,10 @@ declare void @other(i32)
         assert find_unsupported(signatures[name].params[0].type), name
     assert find_unsupported(signatures["e"].result)
     assert find_unsupported(signatures["e"].params[1].type)
+    assert signatures["f"].result == Vector(Int(4, False, "i32"), 4)
+    half, odd = (param.type for param in signatures["f"].params)
+    assert half == Vector(Int(1, False, "i8"), 8)
+    assert find_unsupported(odd)
 
 
 VARIADIC = """

@@ -275,6 +275,27 @@ def test_the_upper_parts_of_vector_registers(repro: ReproWriter, compiled: Compi
     assert "return value\n  reference 0\n  candidate " in done.stdout, f"{verdict}\n{done.stdout}"
 
 
+CALLED_WITH_VECTORS = """{directive}
+typedef float floats __attribute__((vector_size({size})));
+floats ask(floats x, int n);
+floats summed(floats a, floats b) {{ return ask(a, 1) + ask(b, 2) - a; }}
+"""
+
+
+@pytest.mark.parametrize(
+    ("directive", "size"), [("", 16), pytest.param("// LLMC: isa x86-64-v3", 32, marks=needs_avx)], ids=["xmm", "ymm"]
+)
+def test_vectors_in_arguments_and_results(repro: ReproWriter, compiled: Compile, directive: str, size: int) -> None:
+    """What is asked twice answers otherwise where the argument is another one, so both must arrive whole."""
+    source = CALLED_WITH_VECTORS.format(directive=directive, size=size)
+    verdict, folder = write_folder(repro, compiled, "summed", replace_text("subps", "addps"), source)
+    assert verdict.kind == "mismatch", verdict
+    done = run_native(folder)
+    assert "reference: returns\n" in done.stdout, f"{verdict}\n{done.stdout}"
+    assert "return value\n  reference " in done.stdout, f"{verdict}\n{done.stdout}"
+    assert "external call" not in done.stdout, f"{verdict}\n{done.stdout}"
+
+
 def test_the_whole_program(repro: ReproWriter, compiled: Compile) -> None:
     verdict, folder = write_folder(repro, compiled, "accumulate", replace_text("andl\t$1", "andl\t$3"), STATEFUL)
     assert verdict.message.startswith("the whole program: ")

@@ -34,7 +34,15 @@ SCALARS = (
         "double",
     ),
     *("void *", "__int128", "_Bool"),
+    *("floats", "longs"),
 )
+VECTORS = """
+typedef float floats __attribute__((vector_size(16)));
+typedef long long longs __attribute__((vector_size(16)));
+typedef float two_floats __attribute__((vector_size(8)));
+typedef short shorts __attribute__((vector_size(8)));
+typedef double doubles __attribute__((vector_size(32)));
+"""
 BATCH = 30
 
 
@@ -56,8 +64,8 @@ def c_types(draw: st.DrawFn) -> CType:
         members.append(shape.format(t=kind, i=index))
     if draw(st.integers(0, 4)) == 0:
         members.append("unsigned bits : 11; long long more : 33;")
-    # DWARF does not tell a packed struct from one whose members happen to be aligned: only for __int128 it matters.
-    wide = any("__int128" in member for member in members)
+    # DWARF does not tell a packed struct from one whose members happen to be aligned: only for these it matters.
+    wide = any(name in member for member in members for name in ("__int128", "floats", "longs"))
     packed = draw(st.sampled_from(("", "", "" if wide else "__attribute__((packed))")))
     union = "union" if draw(st.integers(0, 6)) == 0 else "struct"
     return CType("@", f"{union} {packed} @ {{ {' '.join(members)} }};")
@@ -74,7 +82,7 @@ c_functions = st.builds(CFunction, st.one_of(st.none(), c_types()), st.lists(c_t
 
 def format_source(functions: list[CFunction]) -> str:
     """C functions that copy each argument to a global of its type, and return a global."""
-    lines = ["#include <string.h>"]
+    lines = ["#include <string.h>", VECTORS]
     for number, function in enumerate(functions):
         names = []
         for index, type in enumerate((*function.params, *([function.result] if function.result else []))):
@@ -242,6 +250,45 @@ def test_signatures_that_compilers_got_wrong(compiled: Compile, target: str) -> 
         CFunction(None, (CType("_Bool"),) * 9),
         CFunction(CType("@", "union @ { float f; double d; };"), (CType("@", "union @ { int i; double d; };"),)),
     ]
+    reference = compiled(format_source(functions), target=target)
+    for number, function in enumerate(functions):
+        check_function(reference, f"f{number}")
+        check_result(reference, f"f{number}", len(function.params))
+
+
+@pytest.mark.parametrize("target", list_target_names())
+def test_vectors_are_where_clang_expects_them(compiled: Compile, target: str) -> None:
+    """Beside those of 16 bytes: they are passed otherwise in structs, in unions with other members, and on the stack."""
+    i, d, four, longs = CType("int"), CType("double"), CType("floats"), CType("longs")
+    one = CType("@", "struct @ { floats a; };")
+    pair = CType("@", "struct @ { floats a[2]; };")
+    mixed = CType("@", "struct @ { longs a; int b; };")
+    numbers = CType("@", "union @ { floats a; float b[4]; };")
+    words = CType("@", "union @ { floats a; int b[4]; };")
+    half = CType("@", "union @ { longs a; double b; };")
+    functions = [
+        CFunction(four, (four, i, longs, d)),
+        CFunction(one, (d, one, i, pair, one, one, one, one, one, four, one, i, four)),
+        CFunction(pair, (pair, d, pair, pair, pair, d)),
+        CFunction(mixed, (mixed, i, mixed, four)),
+        CFunction(numbers, (numbers, numbers, i, four, numbers, numbers, numbers, numbers)),
+        CFunction(words, (words, i, words, words, words, d)),
+        CFunction(half, (half, i, half)),
+    ]
+    if not target.endswith("windows"):  # there compilers differ
+        two, shorts = CType("two_floats"), CType("shorts")
+        halves = CType("@", "struct @ { two_floats a, b; };")
+        double = CType("@", "struct @ { two_floats a; double b; };")
+        uneven = CType("@", "struct @ { shorts a; int b; };")
+        functions += [
+            CFunction(two, (two, four, shorts, i, d)),
+            CFunction(halves, (halves, d, halves, halves, halves, halves, two)),
+            CFunction(double, (double, i, double)),
+            CFunction(uneven, (uneven, i, uneven)),
+        ]
+    if target.startswith("aarch64"):
+        large, large_pair = CType("doubles"), CType("@", "struct @ { doubles a; };")
+        functions += [CFunction(large, (large, i, large, d)), CFunction(large_pair, (large_pair, large_pair))]
     reference = compiled(format_source(functions), target=target)
     for number, function in enumerate(functions):
         check_function(reference, f"f{number}")

@@ -73,12 +73,6 @@ static long need(long result) {
 
 /* -- the handler of signals */
 
-/* The components that the kernel has saved in an area; 0 where it is a legacy region alone. */
-static uint64_t find_components(const uint8_t *area) {
-    const Legacy *legacy = (const Legacy *)area;
-    return legacy->magic == FP_XSTATE_MAGIC1 ? legacy->components : 0;
-}
-
 static void report(int signal, const SignalInfo *info, const SignalContext *context) {
     observe(&event, signal, info, context);
     if (CALL(__NR_write, SOCKET, (long)&event, sizeof event) != sizeof event)

@@ -40,8 +40,8 @@ from pytest_llmcompiler.values.layout import ALIGNED_SLOTS, RETURN, SLOTS, STUBS
 
 _POOL = 0x600000000000
 """Where pages of the pool are in the confined process while no run has them. No guest has memory there."""
-_HIDDEN_DISTANCE = 1 << 44
-"""How far below their address pages are that are hidden: slots begin with 0x7f, hidden ones with 0x6f."""
+_HIDDEN_DISTANCE = 0x50 << 32
+"""How far above their address pages are that are hidden. No other slot is there: aligned ones lie at powers of two."""
 _TRAP, _WRITABLE, _EXECUTABLE = b"\xcc", 2, 4
 _SYSTEM_CALL_BYTES = 2
 _CONTROL_REGISTERS = ("mxcsr", "fpcw", "fpsw", "fptag")
@@ -173,11 +173,11 @@ class ProcessorExecution:
 
     def show(self, address: int, size: int) -> None:
         """Map hidden pages again."""
-        self._move(address - _HIDDEN_DISTANCE, address, size)
+        self._move(address + _HIDDEN_DISTANCE, address, size)
 
     def hide(self, address: int, size: int) -> None:
         """Let each access to pages fault."""
-        self._move(address, address - _HIDDEN_DISTANCE, size)
+        self._move(address, address + _HIDDEN_DISTANCE, size)
 
     def _move(self, source: int, target: int, size: int) -> None:
         """Move pages in the confined process. A new one has all pages where no run has them."""
@@ -205,6 +205,7 @@ class ProcessorExecution:
                 return False
             general[_FLAGS] |= _TRAP_FLAG
         vectors = b"".join(value.to_bytes(_REGISTER_BYTES, "little") for value in rest[: len(VECTOR_REGISTERS)])
+        vectors = self._guest.uppers.widen(vectors, fill or 0)
         mxcsr, fpcw = rest[len(VECTOR_REGISTERS) : len(VECTOR_REGISTERS) + 2]
         self._process.order(write_run(general, vectors, mxcsr, fpcw, fill, is_fresh=is_fresh))
         return True
@@ -215,6 +216,7 @@ class ProcessorExecution:
         words = [value.to_bytes(_REGISTER_BYTES, "little") for value in values]
         count = len(GENERAL_REGISTERS)
         self._batch.write_bytes(self._guest.uc, b"".join((*words[:count], event.vectors, *words[count:])))
+        self._guest.uppers.observe(event.uppers)
 
     def _handle(self, event: Event) -> bool:
         """Answer an event. Returns whether the code runs on."""

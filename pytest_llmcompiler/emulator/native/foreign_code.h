@@ -14,16 +14,18 @@
 
 enum { R8, R9, R10, R11, R12, R13, R14, R15, RDI, RSI, RBP, RBX, RDX, RAX, RCX, RSP, RIP, FLAGS, REGISTERS }; /* sigcontext */
 enum {
-    VECTORS = 16,    /* xmm0 to xmm15 */
+    VECTORS = 16,     /* zmm0 to zmm15 */
+    VECTOR_WORDS = 8, /* the lowest two of them are xmm0 to xmm15 */
+    XMM_WORDS = 2,
     FX_BYTES = 512,  /* the legacy region of an XSAVE area: x87, MXCSR, xmm */
 };
 
 /* What code starts from. */
 typedef struct {
     uint64_t registers[REGISTERS];
-    uint64_t fill; /* the contents of what SSE does not know of the vector registers, and of the mask registers */
+    uint64_t fill; /* the contents of zmm16 to zmm31, and of the mask registers */
     uint32_t mxcsr, fpcw;
-    uint64_t vectors[VECTORS][2];
+    uint64_t vectors[VECTORS][VECTOR_WORDS];
 } State;
 
 /* Why code was stopped: a signal, with the state of the processor. */
@@ -34,12 +36,13 @@ typedef struct {
     uint64_t registers[REGISTERS];
     uint64_t error, trap; /* the processor's error code and the number of the exception */
     uint8_t fx[FX_BYTES];
+    uint64_t uppers[VECTORS][VECTOR_WORDS - XMM_WORDS]; /* what SSE does not know of the vector registers */
 } Event;
 
 /* Which parts of a state are set. */
 enum {
     STATE_FRESH = 1,   /* x87 is emptied, and its control word is set. */
-    STATE_CLOBBER = 2, /* What SSE does not know of the vector registers is filled. */
+    STATE_UPPERS = 2, /* What SSE does not know of the vector registers is set, and the mask registers. */
 };
 
 /* Those of the processor's exceptions, and of system calls that a filter traps: SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV,
@@ -76,7 +79,7 @@ typedef struct {
     uint64_t instruction, data;
     uint32_t mxcsr, mxcsr_mask;
     uint8_t x87[8][16];
-    uint64_t xmm[VECTORS][2];
+    uint64_t xmm[VECTORS][XMM_WORDS];
     uint8_t unused_too[48];
     uint32_t magic, extended_size; /* FP_XSTATE_MAGIC1 */
     uint64_t components;           /* one bit each */
@@ -147,17 +150,6 @@ static long install_handler(void (*handler)(int, SignalInfo *, SignalContext *),
     return result;
 }
 
-/* What a handler of signals sees of the code that was stopped. */
-static void observe(Event *event, int signal, const SignalInfo *info, const SignalContext *context) {
-    event->signal = (uint32_t)signal;
-    event->code = info->code;
-    event->address = info->address;
-    copy(event->registers, context->registers, sizeof event->registers);
-    event->error = context->error;
-    event->trap = context->trap;
-    copy(event->fx, context->vectors, FX_BYTES);
-}
-
 /* -- vector registers, in an XSAVE area */
 
 enum { YMM_HIGH = 2, OPMASK = 5, ZMM_HIGH = 6, ZMM_UPPER = 7, COMPONENTS };
@@ -183,14 +175,38 @@ static void mark_present(uint8_t *area, uint64_t components) {
     copy(area + FX_BYTES, &present, sizeof present);
 }
 
-/* Fill the parts of vector registers that SSE does not know, and the mask registers. */
-static void clobber_vectors(uint8_t *area, uint64_t components, uint64_t contents) {
-    for (uint32_t component = YMM_HIGH; component < COMPONENTS; component++) {
-        if (!(components & SET_COMPONENTS & 1ul << component))
+/* Where the words of the vector registers are: so many of each, from the first on, lie together in a component. */
+static const struct {
+    uint32_t component, first, count;
+} upper_parts[] = {{YMM_HIGH, 2, 2}, {ZMM_HIGH, 4, 4}};
+
+/* The words behind those that SSE knows. A component that is not present has its initial state: zeros. */
+static void read_uppers(uint64_t (*uppers)[VECTOR_WORDS - XMM_WORDS], const uint8_t *area, uint64_t components) {
+    uint64_t present;
+    copy(&present, area + FX_BYTES, sizeof present);
+    set(uppers, 0, sizeof(uint64_t[VECTORS][VECTOR_WORDS - XMM_WORDS]));
+    for (uint32_t part = 0; part < sizeof upper_parts / sizeof *upper_parts; part++) {
+        uint32_t component = upper_parts[part].component, size = upper_parts[part].count * sizeof(uint64_t);
+        for (uint32_t number = 0; components & present & 1ul << component && number < VECTORS; number++)
+            copy(uppers[number] + upper_parts[part].first - XMM_WORDS, area + component_offsets[component] + number * size, size);
+    }
+}
+
+static void write_uppers(uint8_t *area, uint64_t components, const State *state) {
+    for (uint32_t part = 0; part < sizeof upper_parts / sizeof *upper_parts; part++) {
+        uint32_t component = upper_parts[part].component, size = upper_parts[part].count * sizeof(uint64_t);
+        if (!(components & 1ul << component))
             continue;
         mark_present(area, 1ul << component);
-        for (uint32_t at = 0; at < component_sizes[component]; at += sizeof contents)
-            copy(area + component_offsets[component] + at, &contents, sizeof contents);
+        for (uint32_t number = 0; number < VECTORS; number++)
+            copy(area + component_offsets[component] + number * size, state->vectors[number] + upper_parts[part].first, size);
+    }
+    for (uint32_t component = OPMASK; component < COMPONENTS; component++) {
+        if (component == ZMM_HIGH || !(components & 1ul << component))
+            continue;
+        mark_present(area, 1ul << component);
+        for (uint32_t at = 0; at < component_sizes[component]; at += sizeof state->fill)
+            copy(area + component_offsets[component] + at, &state->fill, sizeof state->fill);
     }
 }
 
@@ -203,12 +219,31 @@ static void write_vectors(uint8_t *area, uint64_t components, const State *state
         legacy->fpcw = (uint16_t)state->fpcw;
     }
     legacy->mxcsr = state->mxcsr;
-    copy(legacy->xmm, state->vectors, sizeof legacy->xmm);
+    for (uint32_t number = 0; number < VECTORS; number++)
+        copy(legacy->xmm[number], state->vectors[number], sizeof *legacy->xmm);
     if (!components)
         return;
     mark_present(area, 3); /* x87 and SSE */
-    if (flags & STATE_CLOBBER)
-        clobber_vectors(area, components, state->fill);
+    if (flags & STATE_UPPERS)
+        write_uppers(area, components & SET_COMPONENTS, state);
+}
+
+/* The components that the kernel has saved in an area; 0 where it is a legacy region alone. */
+static uint64_t find_components(const uint8_t *area) {
+    const Legacy *legacy = (const Legacy *)area;
+    return legacy->magic == FP_XSTATE_MAGIC1 ? legacy->components : 0;
+}
+
+/* What a handler of signals sees of the code that was stopped. */
+static void observe(Event *event, int signal, const SignalInfo *info, const SignalContext *context) {
+    event->signal = (uint32_t)signal;
+    event->code = info->code;
+    event->address = info->address;
+    copy(event->registers, context->registers, sizeof event->registers);
+    event->error = context->error;
+    event->trap = context->trap;
+    copy(event->fx, context->vectors, FX_BYTES);
+    read_uppers(event->uppers, context->vectors, find_components(context->vectors));
 }
 
 #endif

@@ -13,11 +13,11 @@ GENERAL_REGISTERS = (
 VECTOR_REGISTERS = tuple(f"xmm{number}" for number in range(16))
 _SETUP = struct.Struct("<QII")
 _MAPPING = struct.Struct("<QQQII")
-_EVENT = struct.Struct("<IiQ18QQQ512s")
-_ORDER = struct.Struct("<IIQQQ18QQII256s")
+_EVENT = struct.Struct("<IiQ18QQQ512s768s")
+_ORDER = struct.Struct("<IIQQQ18QQII1024s")
 EVENT_BYTES = _EVENT.size
 _RUN, _MOVE = 0, 1
-_FRESH, _CLOBBER = 1, 2
+_FRESH, _UPPERS = 1, 2
 _TAG_BITS = 8
 """x87 registers, each with a bit in the abridged tag word: 0 where it is empty."""
 
@@ -51,6 +51,8 @@ class Event(NamedTuple):
     """The full tag word, in which an empty register has two bits that are set."""
     vectors: bytes
     """The registers xmm0 to xmm15."""
+    uppers: bytes
+    """What is above them in zmm0 to zmm15: 48 bytes each."""
 
 
 def write_setup(thread_pointer: int, mapping_count: int, parent: int) -> bytes:
@@ -69,9 +71,10 @@ def write_move(source: int, target: int, size: int) -> bytes:
 
 
 def write_run(general: list[int], vectors: bytes, mxcsr: int, fpcw: int, fill: int | None, *, is_fresh: bool) -> bytes:
-    """The order to run. `general` are the values of `GENERAL_REGISTERS`. Where there is a `fill`, the parts of vector
-    registers that are not in `vectors` get it. If `is_fresh`, x87 is set as at the start of a process."""
-    flags = _FRESH * is_fresh | (_CLOBBER if fill is not None else 0)
+    """The order to run. `general` are the values of `GENERAL_REGISTERS`, `vectors` those of zmm0 to zmm15. Where there
+    is a `fill`, the other vector registers and the mask registers get it; without it, only the lowest 16 bytes of
+    vectors are set. If `is_fresh`, x87 is set as at the start of a process."""
+    flags = _FRESH * is_fresh | (_UPPERS if fill is not None else 0)
     return _ORDER.pack(_RUN, flags, 0, 0, 0, *general, fill or 0, mxcsr, fpcw, vectors)
 
 
@@ -79,9 +82,9 @@ def read_event(data: bytes) -> Event | None:
     """The event in a message; None for a message of another length."""
     if len(data) != EVENT_BYTES:
         return None
-    signal, _, address, *words, error, trap, legacy = _EVENT.unpack(data)
+    signal, _, address, *words, error, trap, legacy, uppers = _EVENT.unpack(data)
     fpcw, fpsw, tags = struct.unpack_from("<HHB", legacy)
     (mxcsr,) = struct.unpack_from("<I", legacy, 24)
     fptag = sum(3 << 2 * number for number in range(_TAG_BITS) if not tags >> number & 1)
     registers = dict(zip(GENERAL_REGISTERS, words, strict=True))
-    return Event(signal, address, registers, error, trap, mxcsr, fpcw, fpsw, fptag, legacy[160:416])
+    return Event(signal, address, registers, error, trap, mxcsr, fpcw, fpsw, fptag, legacy[160:416], uppers)
