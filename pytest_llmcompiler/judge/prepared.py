@@ -7,8 +7,9 @@ import ctypes
 import gc
 import itertools
 import os
+import resource
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from pytest_llmcompiler.errors import CaseError
@@ -109,7 +110,11 @@ class PreparedFunctions:
         return len(self._harnesses) < count
 
     def _is_too_large(self) -> bool:
-        return len(self._harnesses) > self._most_functions or measure_memory(os.getpid()) > self._most_megabytes << 20
+        process, limit = os.getpid(), self._most_megabytes << 20
+        if len(self._harnesses) > self._most_functions:
+            return True
+        # What is resident is quickly known, and never less than the share of the pages.
+        return measure_memory(process, _read_resident) > limit and measure_memory(process) > limit
 
     def _forget(self, keys: Iterable[str]) -> None:
         for key in keys:
@@ -151,16 +156,28 @@ def _open_harness(reference: Reference, function: str, settings: JudgeSettings) 
     return ProgramHarness(reference, settings)
 
 
-def measure_memory(pid: int) -> int:
+def _read_share(pid: int) -> int:
+    """The bytes of a process that are not of files. A page that forked processes share counts for each in part. The
+    kernel walks through all pages for that, which takes milliseconds."""
+    words = Path(f"/proc/{pid}/smaps_rollup").read_text().split()
+    return int(words[words.index("Pss_Anon:") + 1]) << 10
+
+
+def _read_resident(pid: int) -> int:
+    """The bytes of a process that are not of files, with all that it shares."""
+    _, resident, of_files, *_ = map(int, Path(f"/proc/{pid}/statm").read_text().split())
+    return (resident - of_files) * resource.getpagesize()
+
+
+def measure_memory(pid: int, read: Callable[[int], int] = _read_share) -> int:
     """The memory of a process and of its descendants, in bytes: without the pages of files, such as the libraries that
-    all judge processes have in common. A page that forked processes share counts for each in part."""
+    all judge processes have in common."""
     try:
-        words = Path(f"/proc/{pid}/smaps_rollup").read_text().split()
-        anonymous = int(words[words.index("Pss_Anon:") + 1]) << 10
+        anonymous = read(pid)
         children = [path.read_text().split() for path in Path(f"/proc/{pid}/task").glob("*/children")]
     except (OSError, ValueError):  # it has ended; or a kernel before 5.4, where only the number of functions counts
         return 0
-    return anonymous + sum(measure_memory(int(child)) for child in itertools.chain.from_iterable(children))
+    return anonymous + sum(measure_memory(int(child), read) for child in itertools.chain.from_iterable(children))
 
 
 def _return_free_memory() -> None:

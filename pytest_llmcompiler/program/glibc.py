@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from pytest_llmcompiler.cache_files import CacheFile, describe_libraries
 from pytest_llmcompiler.program.image import read_defined_names, read_undefined_names
 from pytest_llmcompiler.program.ir import emit_object, parse
 from pytest_llmcompiler.program.runtime_objects import compile_glibc
@@ -69,4 +70,10 @@ def build_aliases(target: Target, names: frozenset[str] | None = None) -> bytes:
         f"define void @{name}(...) {{\n musttail call void (...) @{to}(...)\n ret void\n}}"
         for name, to in aliases.items()
     ]
-    return emit_object(parse("\n".join(lines)), target.host)
+    text = "\n".join(lines)
+    file = CacheFile("objects", (describe_libraries("llvmlite"), target.name, text))
+    data = file.read()
+    if data is None:
+        data = emit_object(parse(text), target.host)
+        file.write(data)
+    return data

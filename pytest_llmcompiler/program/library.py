@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pytest_llmcompiler.program.archives import find_archives, link_beside, read_archive_names
-from pytest_llmcompiler.program.glibc import build_aliases
+from pytest_llmcompiler.program.glibc import build_aliases, load_names
 from pytest_llmcompiler.program.image import ProgramImage, Symbol, read_defined_names, read_elf
 from pytest_llmcompiler.program.ir import emit_object, parse
 from pytest_llmcompiler.program.runtime_objects import compile_glibc
@@ -51,7 +51,7 @@ def may_define(name: str, target: Target) -> bool:
 @functools.cache
 def _glibc_names(target: Target) -> frozenset[str]:
     """The names that `glibc.c` and the aliases define."""
-    return frozenset(read_defined_names(compile_glibc(target)) | read_defined_names(build_aliases(target)))
+    return frozenset(read_defined_names(compile_glibc(target)) | load_names().aliases.keys())
 
 
 def _define_absolute(symbols: Mapping[str, Symbol], target: Target) -> bytes:
