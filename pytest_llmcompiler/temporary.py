@@ -27,6 +27,8 @@ done
 """
 """It reads the folders that it shall remove until the process ends, which holds the other end of its standard input. A
 compiler that still runs may write into them: then they are removed once more."""
+_WAIT_SECONDS = 1.0
+"""How long a process that ends waits for the end of the shell, which has nothing left to do."""
 _NAME_BYTES = 12
 """Random bytes of a name: nobody can have a folder of that name, and it is not guessed."""
 
@@ -71,9 +73,12 @@ class _Remover:
         """Remove the folder. A forked child of the process that made it leaves it alone."""
         if os.getpid() == self._owner:
             shutil.rmtree(self.folder, ignore_errors=True)
-            if self._process:
-                self._process.kill()
-                self._process.communicate()
+            if self._process and self._process.stdin:
+                with contextlib.suppress(OSError):  # Landlock refuses signals to processes outside of it
+                    self._process.kill()
+                self._process.stdin.close()
+                with contextlib.suppress(subprocess.TimeoutExpired):  # a forked child holds the pipe open
+                    self._process.wait(_WAIT_SECONDS)
 
 
 def make_folder(prefix: str = "") -> Path:

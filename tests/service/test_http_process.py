@@ -87,7 +87,7 @@ def test_an_end_under_load_answers_what_was_taken(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     with serve("--workers", "2", "--examples", "5") as server, ThreadPoolExecutor(6) as threads:
         server.judge(sample())
-        [folder] = tmp_path.glob("llmc-serve-*")
+        [folder] = tmp_path.glob("llmc-*")
         taken = [threads.submit(server.judge, *fresh_samples(4, f"end{number}_")) for number in range(4)]
         streamed = threads.submit(server.post, "/judge", {"samples": fresh_samples(4, "line"), "stream": True})
         server.wait_for("llmc_samples_total", 1 + 20)
