@@ -4,12 +4,14 @@
 
 Functions are drawn, the same for the same seed. The last line has the median and the 90th percentile of the inputs of a
 suite, of the reserve, and of the bytes of code that the reference executes on the whole suite, which is what a verdict
-costs. `--json` writes a line for each function, so that two states of the package can be compared function by function.
+costs. Ctrl-C ends it and prints what is done. `--json` writes a line for each function, so that two states of the
+package can be compared function by function.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import random
 import statistics
@@ -37,9 +39,10 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write a line for each function")
     options = parser.parse_args()
     rows = []
-    for row in _measure(options.folder or FOLDERS, options.functions_per_file, options.examples, options.seed):
-        rows.append(row)
-        print(f"{row['function']}: {row['inputs']} inputs, reserve {row['reserve']}", file=sys.stderr, flush=True)
+    with contextlib.suppress(KeyboardInterrupt):  # what is done is printed
+        for row in _measure(options.folder or FOLDERS, options.functions_per_file, options.examples, options.seed):
+            rows.append(row)
+            print(f"{row['function']}: {row['inputs']} inputs, reserve {row['reserve']}", file=sys.stderr, flush=True)
     if options.json:
         options.json.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     parts = [f"{name}: {_describe([row[name] for row in rows])}" for name in ("inputs", "reserve", "executed_bytes")]
