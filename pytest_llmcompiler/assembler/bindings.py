@@ -80,6 +80,7 @@ def bind_names(
     mappings = map_variables(parsed, reach, case, others, shared, program_symbols)
     places = mappings[min(number, len(mappings) - 1)]
     shared |= places.keys() & parsed.defined_names
+    _require_own_places(parsed, reach, case)
     if _ANCHOR.search(parsed.source):
         _require_own_distances(
             parsed, reach, {name for name in shared & variables.keys() if not variables[name].is_constant}
@@ -132,6 +133,21 @@ def _require_own_distances(parsed: ParsedAssembly, reach: TextReach, shared: Con
             raise UnsupportedError(
                 f"{sections[statement.section]} stands for {name} and others by their distances from it, which are not "
                 "those of the program: compile with -fno-section-anchors"
+            )
+
+
+def _require_own_places(parsed: ParsedAssembly, reach: TextReach, case: CaseSymbols) -> None:
+    """Raise UnsupportedError where reached code addresses variables of the program as parts of one object of the text.
+
+    clang for AArch64 merges variables, and says where each of them is: `.set counter, .L_MergedGlobals+4`. In the
+    program they lie elsewhere.
+    """
+    for statement in parsed.assigned:
+        variable, base = case.variables.get(statement.name), statement.operands.partition("+")[0].strip()
+        if variable and not variable.is_constant and base.startswith(".L") and base in reach.names:
+            raise UnsupportedError(
+                f"{base} stands for {statement.name} and others by their places in it, which are not those of the "
+                "program: compile with -mno-global-merge"
             )
 
 

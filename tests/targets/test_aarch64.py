@@ -106,6 +106,27 @@ def test_variables_behind_an_anchor_of_gcc(arm: JudgeClient, case_of: CaseOf) ->
     assert verdict.passed, verdict
 
 
+MERGED = """counted:
+	adrp	x8, .L_MergedGlobals
+	ldr	w9, [x8, :lo12:.L_MergedGlobals]
+	add	w9, w9, #1
+	str	w9, [x8, :lo12:.L_MergedGlobals]
+	mov	w0, w9
+	ret
+	.type	.L_MergedGlobals,@object
+	.local	.L_MergedGlobals
+	.comm	.L_MergedGlobals,8,4
+.set counter, .L_MergedGlobals
+	.size	counter, 4
+"""
+
+
+def test_variables_that_clang_merges(arm: JudgeClient, case_of: CaseOf) -> None:
+    """Their places in the merged object are those of the text, not of the program."""
+    verdict = arm.judge(case_of(SOURCE), "counted", MERGED)
+    assert verdict.kind == "inconclusive" and "-mno-global-merge" in verdict.message, verdict
+
+
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_clangs_own_code_passes(arm: JudgeClient, compiled: Compile, function: str) -> None:
     reference = compiled(SOURCE, target=TARGET.name)
