@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
 import os
 import shlex
@@ -29,6 +30,7 @@ from pytest_llmcompiler.report.live import LiveLine, Progress
 from pytest_llmcompiler.report.terminal import left_out_lines, summary_lines, unusable_lines, usage_lines
 from pytest_llmcompiler.session import Session
 from pytest_llmcompiler.subprocesses import end_with_controller
+from pytest_llmcompiler.temporary import end_at_end
 
 if TYPE_CHECKING:
     from pytest_llmcompiler.model.answer import Model
@@ -119,11 +121,22 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Give a worker of pytest-xdist the address of the process that owns the model."""
+    """Give a worker of pytest-xdist the address of the process that owns the model, and have it end with this one."""
     session = node.config.stash[EVALUATION].session
+    if session.settings.model:
+        _end_with_this_process(node)
     if session.settings.model and has_owner_process(session.settings.model) and not node.config.option.collectonly:
         with _usage_errors():
             node.workerinput["llmc_address"] = tuple(session.owner.address)
+
+
+def _end_with_this_process(node: Any) -> None:
+    """Have a worker end with this process from its first moment on. Later it notices the end by itself, once it has
+    imported this module."""
+    worker = getattr(getattr(node.gateway, "_io", None), "popen", None)
+    if worker is not None:
+        with contextlib.suppress(OSError, IndexError):
+            end_at_end(worker.pid)
 
 
 @contextmanager

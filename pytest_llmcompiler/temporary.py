@@ -1,7 +1,8 @@
 """Folders for temporary files, which are gone after the process that makes them, however that ends.
 
 Python removes its temporary folders where it gets to it, and a process that a signal ends does not. So all temporary
-folders of a process lie in one, and a shell that does nothing but wait for the end of the process removes that one.
+folders of a process lie in one, and a shell that does nothing but wait for the end of the process removes that one. It
+also ends processes that do not notice the end of this one by themselves yet.
 """
 
 from __future__ import annotations
@@ -19,14 +20,31 @@ from pathlib import Path
 
 _REMOVER = """
 trap '' INT TERM HUP
-while IFS= read -r folder; do set -- "$@" "$folder"; done
+end() {
+    process=$1 start=$2
+    { IFS= read -r state < "/proc/$process/stat"; } 2>/dev/null || return 0
+    set -- ${state##*) }
+    [ "${20}" != "$start" ] || kill -KILL "$process" 2>/dev/null
+}
+processes=
+while IFS= read -r line; do
+    case $line in
+        /*) set -- "$@" "$line" ;;
+        *) processes="$processes $line" ;;
+    esac
+done
+[ -z "$processes" ] || sleep 0.3
+for process in $processes; do end "${process%:*}" "${process#*:}"; done
 for try in 1 2 3 4 5 6 7 8 9 10; do
     for folder; do rm -rf -- "$folder"; done 2>/dev/null && exit
     sleep 0.1
 done
 """
-"""It reads the folders that it shall remove until the process ends, which holds the other end of its standard input. A
-compiler that still runs may write into them: then they are removed once more."""
+"""It reads the folders that it shall remove, and the processes that it shall end, until this process ends, which holds
+the other end of its standard input. A process has 0.3 s to end by itself. It is known by the time of its start, since
+its number may be another's by then. A compiler that runs on may write into a folder: then it is removed once more."""
+_START_FIELD = 19
+"""How many fields of /proc/PID/stat lie between the name of a program and the time of its start, see proc(5)."""
 _WAIT_SECONDS = 1.0
 """How long a process that ends waits for the end of the shell, which has nothing left to do."""
 _NAME_BYTES = 12
@@ -63,11 +81,11 @@ class _Remover:
         except OSError:
             return None
 
-    def add(self, folder: Path) -> None:
-        """Have one folder more removed, wherever it is."""
-        if self._process and self._process.stdin and "\n" not in str(folder):
+    def add(self, line: bytes) -> None:
+        """Have one folder more removed, wherever it is, or one process more ended."""
+        if self._process and self._process.stdin and b"\n" not in line:
             with contextlib.suppress(OSError):
-                self._process.stdin.write(os.fsencode(folder) + b"\n")
+                self._process.stdin.write(line + b"\n")
 
     def close(self) -> None:
         """Remove the folder. A forked child of the process that made it leaves it alone."""
@@ -105,7 +123,13 @@ def temporary_folder(beside: Path | None = None) -> Iterator[Path]:
 def remove_at_end(folder: Path) -> None:
     """Have a folder removed when this process ends by a signal. Where it ends by itself, the caller removes it. Raises
     OSError."""
-    _get_remover().add(folder.absolute())
+    _get_remover().add(os.fsencode(folder.absolute()))
+
+
+def end_at_end(process: int) -> None:
+    """Have a process ended when this one ends by a signal. Raises OSError."""
+    start = Path(f"/proc/{process}/stat").read_bytes().rpartition(b")")[2].split()[_START_FIELD]
+    _get_remover().add(b"%d:%s" % (process, start))
 
 
 def _get_remover() -> _Remover:

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from processes import is_alive
 
 from pytest_llmcompiler.temporary import make_folder, temporary_folder
 
@@ -52,6 +53,30 @@ def test_nothing_is_left_of_a_process_that_ends(tmp_path: Path, number: signal.S
     while list(tmp_path.iterdir()) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not list(tmp_path.iterdir())
+
+
+STARTER = """
+import subprocess, sys, time
+from pytest_llmcompiler.temporary import _get_remover, end_at_end
+child, other = (subprocess.Popen(["sleep", "60"], start_new_session=True) for _ in range(2))
+end_at_end(child.pid)
+_get_remover().add(b"%d:1" % other.pid)  # another process has this number now
+print(child.pid, other.pid, flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_process_that_notices_nothing_by_itself() -> None:
+    with subprocess.Popen([sys.executable, "-c", STARTER], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        child, other = map(int, process.stdout.readline().split())
+        process.kill()
+    deadline = time.monotonic() + 20
+    while is_alive(child) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not is_alive(child)
+    assert is_alive(other)
+    os.kill(other, signal.SIGKILL)
 
 
 def test_a_block_removes_its_folder(tmp_path: Path) -> None:
