@@ -9,6 +9,7 @@ several levels, four in ten have a seeded fault, one in ten is hostile: loops, j
 no code. Each answer is a text that there was not before. The parts:
 
 - mixed: the answers to all functions, mixed, in one batch
+- new: the same with an instruction of its own behind the code of each answer, which never runs: no code comes twice
 - one: one function with all the answers, as GRPO has them
 - many: all functions with 8 answers each, function after function, from the cache and not from the memory of a process
 - single: the time of one answer, judged one at a time by each process
@@ -50,7 +51,7 @@ from speed.tables import format_table
 
 from pytest_llmcompiler import Judge
 
-PARTS = ("mixed", "one", "many", "single", "same", "engine", "compile")
+PARTS = ("mixed", "new", "one", "many", "single", "same", "engine", "compile")
 FOLDERS = (HERE.parent / "cases", HERE / "functions")
 _MANY = 8
 """Answers of each function in the part `many`."""
@@ -143,10 +144,13 @@ def _measure_judge(
                 rates.append(
                     ("8 answers to each function", str(workers), measure_batch(new, source.draw_by_function(_MANY)))
                 )
-        if {"mixed", "one", "single", "same"} & set(options.only):
+        if {"mixed", "new", "one", "single", "same"} & set(options.only):
             measure_batch(judge, source.draw_by_function(2))
         if "mixed" in options.only:
             rates.append(("all functions mixed", str(workers), measure_batch(judge, source.draw(options.answers))))
+        if "new" in options.only:
+            new = source.draw(options.answers, has_new_code=True)
+            rates.append(("all mixed, no code twice", str(workers), measure_batch(judge, new)))
         if "one" in options.only:
             one = BatchSource(answers[len(answers) // 2 :][:1], options.seed + 1)
             rates.append(("one function", str(workers), measure_batch(judge, one.draw(max(1, options.answers // 10)))))
@@ -179,6 +183,7 @@ def _format_rates(rates: Iterable[tuple[str, str, Rate]]) -> Iterator[str]:
             name,
             workers,
             f"{rate.answers:,}",
+            "" if rate.codes is None else f"{rate.codes:,}",
             f"{rate.seconds:,.1f}",
             f"{rate.a_second:,.0f}",
             *times,
@@ -186,7 +191,7 @@ def _format_rates(rates: Iterable[tuple[str, str, Rate]]) -> Iterator[str]:
             kinds,
         ]
         rows.append(row)
-    heading = ["batch", "processes", "answers", "seconds", "answers a second", "CPU ms an answer"]
+    heading = ["batch", "processes", "answers", "different", "seconds", "answers a second", "CPU ms an answer"]
     heading += ["of the process that asks", "memory, MiB (PSS)", "largest process", "verdicts"]
     yield from format_table(heading, rows)
 

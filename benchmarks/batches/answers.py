@@ -12,6 +12,8 @@ from quality.measure import Plan, seed_faults
 from speed.answers import FreshTexts, MeasuredFunction, open_reference
 
 from pytest_llmcompiler import Sample
+from pytest_llmcompiler.assembler.recent_code import strip_text
+from pytest_llmcompiler.targets import get_target
 
 RIGHT, WRONG, HOSTILE = "right", "wrong", "hostile"
 _SHARES = {RIGHT: 0.5, WRONG: 0.4, HOSTILE: 0.1}
@@ -52,12 +54,20 @@ class FunctionAnswers:
     function: MeasuredFunction
     texts: dict[str, tuple[str, ...]]
 
-    def draw(self, rng: random.Random, fresh: FreshTexts) -> Sample:
-        """An answer that there was not before."""
+    def draw(self, rng: random.Random, fresh: FreshTexts, *, has_new_code: bool = False) -> Sample:
+        """An answer that there was not before: a comment in it is new, or an instruction."""
         kinds = [kind for kind in _SHARES if self.texts[kind]]
         [kind] = rng.choices(kinds, [_SHARES[kind] for kind in kinds])
-        text = fresh.renew(rng.choice(self.texts[kind]) + "\n")
-        return Sample(self.function.path, self.function.name, text)
+        text = rng.choice(self.texts[kind]) + "\n"
+        has_code = f"{self.function.name}:" in text
+        renewed = fresh.renew_code(text) if has_new_code and has_code else fresh.renew(text)
+        return Sample(self.function.path, self.function.name, renewed)
+
+
+def count_codes(samples: Sequence[Sample]) -> int:
+    """How many different texts samples have, comments left out."""
+    dialect = get_target().dialect
+    return len({(one.source, one.function, strip_text(one.answer, dialect) or one.answer) for one in samples})
 
 
 def collect_answers(function: MeasuredFunction, seed: int) -> FunctionAnswers:
@@ -92,11 +102,11 @@ class BatchSource:
         self.answers = answers
         self._rng, self._fresh = random.Random(seed), FreshTexts()
 
-    def draw(self, count: int) -> list[Sample]:
-        """As many answers for each function, all mixed."""
+    def draw(self, count: int, *, has_new_code: bool = False) -> list[Sample]:
+        """As many answers for each function, all mixed. `has_new_code`: no two that have code have the same."""
         functions = list(itertools.islice(itertools.cycle(self.answers), count))
         self._rng.shuffle(functions)
-        return [one.draw(self._rng, self._fresh) for one in functions]
+        return [one.draw(self._rng, self._fresh, has_new_code=has_new_code) for one in functions]
 
     def draw_by_function(self, count: int) -> list[Sample]:
         """So many answers for each function, function after function."""

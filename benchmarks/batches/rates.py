@@ -19,6 +19,7 @@ from speed.compile_and_run import CompileAndRun
 from speed.driver import NotExpressibleError
 from speed.tables import percentile
 
+from batches.answers import count_codes
 from pytest_llmcompiler import Judge, Sample, Verdict
 from pytest_llmcompiler.errors import LLMCompilerError, NoCodeError
 from pytest_llmcompiler.judge.api import extract_code
@@ -41,6 +42,8 @@ class Rate:
     kinds: tuple[tuple[str, int], ...] = ()
     """How many answers have each verdict."""
     memory: Memory | None = None
+    codes: int | None = None
+    """How many different texts the answers have, comments left out; None where nobody counted."""
 
     @property
     def a_second(self) -> float:
@@ -54,7 +57,7 @@ def measure_batch(judge: Judge, samples: Sequence[Sample]) -> Rate:
     kinds = Counter(verdict.kind for verdict in judge.check_many(samples))
     seconds, own = time.perf_counter() - start, time.process_time() - own
     cpu = read_cpu_seconds() - cpu
-    return Rate(len(samples), seconds, cpu, own, tuple(kinds.most_common()), read_memory())
+    return Rate(len(samples), seconds, cpu, own, tuple(kinds.most_common()), read_memory(), count_codes(samples))
 
 
 def measure_single(judge: Judge, samples: Sequence[Sample]) -> list[float]:

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from pytest_llmcompiler.judge.dispatcher import Dispatcher
 
 WORKER_MEGABYTES = 768
-"""Memory of a judge process and of the engine's processes below it, in MiB, above which it lets prepared functions go.
-One that has prepared nothing has 60, and a function of `cases/` takes 11: two processes keep a hundred functions."""
+"""Memory of a judge process and of the engine's processes below it, in MiB, which it may take however little is free.
+Above that, and above its part of what is free, it lets prepared functions go. One that has prepared nothing has 60, and
+a function of `cases/` takes 11."""
 
 
 class JudgePool:

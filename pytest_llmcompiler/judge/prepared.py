@@ -19,6 +19,7 @@ from pytest_llmcompiler.judge.pool import WORKER_MEGABYTES
 from pytest_llmcompiler.judge.program_harness import AnyHarness, ProgramHarness
 from pytest_llmcompiler.judge.program_under_test import MAIN
 from pytest_llmcompiler.judge.settings import JudgeSettings
+from pytest_llmcompiler.model.llama.resources import count_cores, measure_free_memory
 from pytest_llmcompiler.program.cached_reference import CachedReference
 from pytest_llmcompiler.program.case import read_case
 from pytest_llmcompiler.program.clang import Toolchain
@@ -45,11 +46,12 @@ several are let go at once."""
 class PreparedFunctions:
     """The functions that were asked for last, each ready to judge, with their compiled cases.
 
-    At most `most_functions`, and fewer where the process has more than `most_megabytes`. The function that was asked
-    for last is always kept.
+    At most `most_functions`, and fewer where the process has more than `most_megabytes`; None: than
+    `WORKER_MEGABYTES`, and than its part of the memory that is free now. The function that was asked for last is always
+    kept.
     """
 
-    def __init__(self, most_functions: int = _MOST_FUNCTIONS, most_megabytes: int = WORKER_MEGABYTES) -> None:
+    def __init__(self, most_functions: int = _MOST_FUNCTIONS, most_megabytes: int | None = None) -> None:
         self._most_functions, self._most_megabytes = most_functions, most_megabytes
         self._references: FileCache[Reference] = FileCache(most_functions)
         self._harnesses: dict[str, AnyHarness] = {}
@@ -110,11 +112,18 @@ class PreparedFunctions:
         return len(self._harnesses) < count
 
     def _is_too_large(self) -> bool:
-        process, limit = os.getpid(), self._most_megabytes << 20
+        process, limit = os.getpid(), self._find_most_bytes()
         if len(self._harnesses) > self._most_functions:
             return True
         # What is resident is quickly known, and never less than the share of the pages.
         return measure_memory(process, _read_resident) > limit and measure_memory(process) > limit
+
+    def _find_most_bytes(self) -> int:
+        """Half of what is free is shared by the processes of all cores: a machine with room for all functions of a
+        batch does not load them again and again."""
+        if self._most_megabytes is not None:
+            return self._most_megabytes << 20
+        return max(WORKER_MEGABYTES << 20, measure_free_memory() // (2 * count_cores()))
 
     def _forget(self, keys: Iterable[str]) -> None:
         for key in keys:

@@ -42,10 +42,10 @@ def judge_lines(jobs: int, processes: int, megabytes: int, engine_problem: str, 
     does not, whether keystone is missing, why there is no engine, if there is none, and the effort of the second look.
 
     There are up to `jobs` judge processes for each of the `processes` that run tests. `megabytes` is the memory, in
-    MiB, above which each of them lets prepared functions go.
+    MiB, above which each of them lets prepared functions go where little is free.
     """
     workers = "1 worker" if jobs * processes == 1 else f"up to {jobs * processes} workers"
-    lines = [f"llmc: judge {workers}, each keeps functions ready in up to {megabytes} MiB"]
+    lines = [f"llmc: judge {workers}, each keeps functions ready in {megabytes} MiB, and in more that is free"]
     for what, reason in (
         ("keep all system calls", seccomp.find_missing_reason()),
         ("are not confined by Landlock", landlock.find_missing_reason()),
