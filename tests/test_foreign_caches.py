@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,8 @@ def run_as_other_user(function: Callable[[], Any]) -> Any:
             temporary._removers.clear()  # what the parent has is root's
             os.write(writer, json.dumps(function()).encode())
             status = 0
+        except Exception:
+            os.write(writer, traceback.format_exc().encode())
         finally:
             os._exit(status)
     os.close(writer)
@@ -42,7 +45,7 @@ def run_as_other_user(function: Callable[[], Any]) -> Any:
     while part := os.read(reader, 1 << 16):
         data += part
     os.close(reader)
-    assert os.waitpid(child, 0)[1] == 0
+    assert os.waitpid(child, 0)[1] == 0, data.decode()
     return json.loads(data)
 
 

@@ -220,12 +220,3 @@ def test_a_file_that_does_not_compile_is_an_item_without_a_model_too(project: py
     put(project, "cases/bad.c", "int f(int x) { return y; }\n")
     run(project).assert_outcomes(skipped=2, failed=1)
     assert "cases/bad.c::compile" in text_of(run(project, "--collect-only", "-q"))
-
-
-def test_a_name_that_is_not_ascii_is_inconclusive(pytester: pytest.Pytester) -> None:
-    """Its label is quoted, and was not found in the answer: clang's own code was `no-answer`."""
-    result = run(
-        pytester, put(pytester, "names.c", "int \\u00e9t\\u00e9(int x) { return x; }\n"), "--llmc-model=reference"
-    )
-    result.assert_outcomes(skipped=1)
-    result.stdout.fnmatch_lines(["*1*inconclusive*"])

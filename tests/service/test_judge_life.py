@@ -23,7 +23,7 @@ def sample(constant, function="f"):
     text = f"{function}: movl %edi, %eax; xorl ${constant}, %eax; ret # {os.getpid()} {next(numbers)}"
     return Sample(source, function, text)
 def hanging():
-    return Sample("int f(int x) { return x ^ 40; }", "f", f"f: jmp f # {os.getpid()} {next(numbers)}")
+    return Sample("int f(int x) { return x ^ 40; }", "f", f"f: movl ${next(numbers)}, %eax; jmp f")
 def kinds(judge, count=4):
     return [verdict.kind for verdict in judge.check_many(sample(40 + number % 2) for number in range(count))]
 """

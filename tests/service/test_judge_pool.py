@@ -32,9 +32,9 @@ def sample(constant: int, function: str = "f", source: str = SOURCE) -> Sample:
 
 
 def hanging(source: str = SOURCE) -> Sample:
-    """A sample that takes some seconds: it is long, and it loops for ever on each input."""
+    """A sample that takes some seconds: it is long, and it loops for ever on each input. No other has its code."""
     nops = "\tnop\n" * 100_000
-    return Sample(source, "f", f"f:\n{nops}1:\tjmp 1b\n# {next(NUMBERS)}\n")
+    return Sample(source, "f", f"f:\n{nops}1:\tmovl ${next(NUMBERS)}, %eax\n\tjmp 1b\n")
 
 
 @pytest.fixture(scope="module")
