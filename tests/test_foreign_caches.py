@@ -15,6 +15,7 @@ import pytest
 
 from pytest_llmcompiler import cache_files, temporary
 from pytest_llmcompiler.cache_files import CacheFile, describe_package
+from pytest_llmcompiler.emulator import engine_build
 from pytest_llmcompiler.emulator.engine_build import build_in_cache
 from pytest_llmcompiler.report.header import cache_lines
 
@@ -34,6 +35,7 @@ def run_as_other_user(function: Callable[[], Any]) -> Any:
                 os.setgid(NOBODY)
                 os.setuid(NOBODY)
             temporary._removers.clear()  # what the parent has is root's
+            engine_build._temporary_folder.cache_clear()
             os.write(writer, json.dumps(function()).encode())
             status = 0
         except Exception:
