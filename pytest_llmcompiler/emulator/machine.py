@@ -474,8 +474,10 @@ class Machine:
         if end.outcome not in ENDINGS:
             return observation
         if end.outcome == "return":
-            wide = {name: value | guest.uppers.read(name) << 8 * XMM_BYTES for name, value in registers.items()}
-            observation.result = guest.name_streams(self.convention.read_result(self._signature, wide))
+            whole = registers
+            if self._processor_execution:
+                whole = {name: value | guest.uppers.read(name) << 8 * XMM_BYTES for name, value in registers.items()}
+            observation.result = guest.name_streams(self.convention.read_result(self._signature, whole))
             breaches = self._find_breaches(registers, start, call)
             observation.abi_breaches = (*self._monitor.breaches, *breaches)
         observation.slots = tuple(map(guest.remove_streams, slots))

@@ -12,7 +12,8 @@ from pytest_llmcompiler.emulator.register_batch import RegisterBatch
 from pytest_llmcompiler.emulator.tracing import TracedRun
 from pytest_llmcompiler.judge.differential import DifferentialRun
 from pytest_llmcompiler.judge.oracle import SuiteEntry
-from pytest_llmcompiler.judge.value_equality import is_nan
+from pytest_llmcompiler.judge.value_equality import same_value
+from pytest_llmcompiler.values.c_types import Array, Float
 
 _LONGEST_TRACE = 20_000
 """Instructions of a run that are compared one by one, each at the cost of some system calls."""
@@ -25,6 +26,8 @@ _EFFECTS = (
     *("freed_objects", "errno", "output", "calls", "abi_breaches"),
 )
 """What two runs have to share. Of a fault, the engines may tell the same in different words."""
+_LANES = (Array(Float(4, "float"), 4), Array(Float(8, "double"), 2))
+"""What a vector register may hold in which two NaNs differ."""
 
 _Step = tuple[int, list[int]]
 """The address of an instruction, and the registers before it."""
@@ -111,12 +114,7 @@ def _choose_other_nans(changes: Sequence[tuple[str, int, int]]) -> bool:
     with the larger payload, as the x87 does (Intel's Software Developer's Manual, volume 1, table 4-7). What follows
     from this choice is different for good reason: verdicts take NaNs for equal."""
     return bool(changes) and all(
-        name.startswith("xmm") and any(_differ_in_nans(first, second, size) for size in (4, 8))
+        name.startswith("xmm")
+        and any(same_value(lanes, first.to_bytes(16, "little"), second.to_bytes(16, "little")) for lanes in _LANES)
         for name, first, second in changes
     )
-
-
-def _differ_in_nans(first: int, second: int, size: int) -> bool:
-    """Whether each two floats of that size in a vector are equal, or both NaN."""
-    lanes = [[value.to_bytes(16, "little")[at : at + size] for at in range(0, 16, size)] for value in (first, second)]
-    return all(one == other or (is_nan(one) and is_nan(other)) for one, other in zip(*lanes, strict=True))

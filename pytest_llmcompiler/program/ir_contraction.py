@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from pytest_llmcompiler.program.ir import load_llvm, parse, target_machine
+from pytest_llmcompiler.program.ir import parse, run_passes
 from pytest_llmcompiler.program.ir_names import print_ir
 from pytest_llmcompiler.program.ir_rewrites import split_multiply_add
 from pytest_llmcompiler.targets.target import Target
@@ -45,11 +45,8 @@ def contract(text: str, target: Target, *, from_last: bool) -> str:
 def join_statements(text: str, target: Target) -> str:
     """The module with local variables in registers, and with calls inlined that are marked so: `contract` then finds a
     product that one statement stores and another one adds, as GCC does."""
-    module, binding = parse(text), load_llvm()
-    manager = binding.create_new_module_pass_manager()
-    manager.add_always_inliner_pass()
-    manager.add_sroa_pass()
-    manager.run(module, binding.create_pass_builder(target_machine(target), binding.create_pipeline_tuning_options(0)))
+    module = parse(text)
+    run_passes(module, target, "always_inliner", "sroa")
     return print_ir(module)
 
 
@@ -59,11 +56,13 @@ def find_contractible_callees(text: str, function: str) -> frozenset[str]:
     where the function would get too long."""
     bodies = {name.strip('"'): body for name, body in _FUNCTION.findall(text)}
     calls = {name: [word.strip('"') for word in _CALLED.findall(body)] for name, body in bodies.items()}
-    reached = {name: _find_reached(calls, name) for name in bodies}
+    if function not in bodies:
+        return frozenset()
+    reached = {name: _find_reached(calls, name) for name in _find_reached(calls, function)}
     calculating = {name for name, body in bodies.items() if _CALCULATION.search(body)}
     found = {
         name
-        for name in reached.get(function, ())
+        for name in reached
         if name not in reached[name] and (name in calculating or not calculating.isdisjoint(reached[name]))
     }
 
@@ -72,8 +71,7 @@ def find_contractible_callees(text: str, function: str) -> frozenset[str]:
         lines: int = bodies[name].count("\n")
         return lines + sum(count_lines(callee) for callee in calls[name] if callee in found)
 
-    is_short = function in bodies and count_lines(function) <= _MOST_INLINED_LINES
-    return frozenset(found - {function}) if is_short else frozenset()
+    return frozenset(found - {function} if count_lines(function) <= _MOST_INLINED_LINES else ())
 
 
 def _find_reached(calls: Mapping[str, Sequence[str]], function: str) -> set[str]:

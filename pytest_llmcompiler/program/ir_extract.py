@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
 from pytest_llmcompiler.errors import IRError
-from pytest_llmcompiler.program.ir import data_layout, load_llvm, parse, target_machine
+from pytest_llmcompiler.program.ir import data_layout, parse, run_passes
 from pytest_llmcompiler.program.ir_names import print_ir
 from pytest_llmcompiler.targets import get_target
 from pytest_llmcompiler.targets.target import Target
@@ -122,12 +122,7 @@ def extract(
     """
     module = parse(text)
     extracted = parse("".join(_extract_lines(print_ir(module), module, function, kept_variables, inlined)))
-    binding = load_llvm()
-    manager = binding.create_new_module_pass_manager()
-    manager.add_strip_dead_prototype_pass()
-    manager.add_global_dead_code_eliminate_pass()
-    builder = binding.create_pass_builder(target_machine(target), binding.create_pipeline_tuning_options(0))
-    manager.run(extracted, builder)
+    run_passes(extracted, target, "strip_dead_prototype", "global_dead_code_eliminate")
     return normalise(print_ir(extracted), target).strip() + "\n"
 
 
@@ -135,11 +130,8 @@ def inline_always(text: str, target: Target | None = None) -> str:
     """A module whose functions with the attribute `alwaysinline` are inlined, as they are in clang's IR at -O0."""
     if "alwaysinline" not in text:
         return text
-    module, binding = parse(text), load_llvm()
-    manager = binding.create_new_module_pass_manager()
-    manager.add_always_inliner_pass()
-    builder = binding.create_pass_builder(target_machine(target), binding.create_pipeline_tuning_options(0))
-    manager.run(module, builder)
+    module = parse(text)
+    run_passes(module, target, "always_inliner")
     return print_ir(module)
 
 

@@ -204,7 +204,8 @@ class CallingConvention(ABC):
         registers: dict[str, int] = {}
         stack = bytearray((undefined * self.shadow_space)[: self.shadow_space])
         copied: list[tuple[str | int, Type, bytes]] = []
-        for type, image, location in zip(types, images, _locate(self, tuple(types)), strict=True):
+        locations = _locate(self, tuple(types))
+        for type, image, location in zip(types, images, locations, strict=True):
             if location.is_indirect:
                 pointer = location.registers[0] if location.registers else location.offset
                 copied.append((pointer, type, image))
@@ -226,17 +227,17 @@ class CallingConvention(ABC):
             registers.update(self.find_variadic_registers(registers, undefined))
         wide = tuple(
             (name, location.register_bytes)
-            for location in _locate(self, tuple(types))
+            for location in locations
             for name in location.registers
             if location.register_bytes > _EMULATED_BYTES
         )
         on_stack = (
             type.align
-            for type, location in zip(types, _locate(self, tuple(types)), strict=True)
+            for type, location in zip(types, locations, strict=True)
             if not (location.registers or location.is_indirect)
         )
         area = bytes(stack) + bytes(-len(stack) % _AREA_ALIGNMENT)
-        return CallSetup(registers, area, None, tuple(copies), wide, max(_AREA_ALIGNMENT, *on_stack, 0))
+        return CallSetup(registers, area, None, tuple(copies), wide, max((_AREA_ALIGNMENT, *on_stack)))
 
     def read_arguments(
         self,

@@ -190,6 +190,12 @@ def check_result(reference: Reference, name: str, count: int) -> None:
     assert bytes(a & b for a, b in zip(result, mask)) == bytes(a & b for a, b in zip(data, mask)), signature.name
 
 
+def check_functions(reference: Reference, functions: list[CFunction]) -> None:
+    for number, function in enumerate(functions):
+        check_function(reference, f"f{number}")
+        check_result(reference, f"f{number}", len(function.params))
+
+
 def replace_bytes(reference: Reference, address: int, data: bytes) -> ProgramImage:
     """The program with other initial data."""
     segments = []
@@ -216,10 +222,7 @@ def replace_bytes(reference: Reference, address: int, data: bytes) -> ProgramIma
 def test_arguments_and_results_are_where_clang_expects_them(
     compiled: Compile, target: str, functions: list[CFunction]
 ) -> None:
-    reference = compiled(format_source(functions), target=target)
-    for number, function in enumerate(functions):
-        check_function(reference, f"f{number}")
-        check_result(reference, f"f{number}", len(function.params))
+    check_functions(compiled(format_source(functions), target=target), functions)
 
 
 @pytest.mark.parametrize("target", list_target_names())
@@ -250,10 +253,7 @@ def test_signatures_that_compilers_got_wrong(compiled: Compile, target: str) -> 
         CFunction(None, (CType("_Bool"),) * 9),
         CFunction(CType("@", "union @ { float f; double d; };"), (CType("@", "union @ { int i; double d; };"),)),
     ]
-    reference = compiled(format_source(functions), target=target)
-    for number, function in enumerate(functions):
-        check_function(reference, f"f{number}")
-        check_result(reference, f"f{number}", len(function.params))
+    check_functions(compiled(format_source(functions), target=target), functions)
 
 
 @pytest.mark.parametrize("target", list_target_names())
@@ -289,10 +289,7 @@ def test_vectors_are_where_clang_expects_them(compiled: Compile, target: str) ->
     if target.startswith("aarch64"):
         large, large_pair = CType("doubles"), CType("@", "struct @ { doubles a; };")
         functions += [CFunction(large, (large, i, large, d)), CFunction(large_pair, (large_pair, large_pair))]
-    reference = compiled(format_source(functions), target=target)
-    for number, function in enumerate(functions):
-        check_function(reference, f"f{number}")
-        check_result(reference, f"f{number}", len(function.params))
+    check_functions(compiled(format_source(functions), target=target), functions)
 
 
 def test_al_of_a_variadic_call_is_an_upper_bound_of_the_vector_registers(compiled: Compile) -> None:
