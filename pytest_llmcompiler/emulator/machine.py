@@ -196,11 +196,7 @@ class Machine:
         `uninitialised` chooses the contents of unused stack and registers, and of the memory around constants. With
         `outcome_only`, the observation has only the outcome, the fault and the exit code.
         """
-        setup, native, begin = (
-            call.inverse if uninitialised == "inverse" else call,
-            self._native,
-            self._function.address,
-        )
+        setup, native, begin = self._fill_call(call, uninitialised), self._native, self._function.address
         self._heap.most_allocations = min(self._most_allocations, MAX_FUNCTION_ALLOCATIONS)
         if native:
             last, start = self._forget_run(layout), self._uninitialised.select_state(uninitialised)
@@ -287,7 +283,7 @@ class Machine:
     def read_entry_registers(self, layout: Layout, call: CallSetup, uninitialised: UninitialisedFill) -> dict[str, int]:
         """The registers with which a run on an input starts. Vector registers have 64 bytes."""
         fill = self.fill_values(uninitialised).upper_half
-        self._begin(layout, call.inverse if uninitialised == "inverse" else call, uninitialised)
+        self._begin(layout, self._fill_call(call, uninitialised), uninitialised)
         names = dict(zip(self.guest.streams, STREAMS, strict=True))
         registers = (*self.processor.registers, self.processor.stack_pointer, self.processor.flags_register)
         return {
@@ -295,6 +291,12 @@ class Machine:
             for name in registers
             for value in [self.guest.register(name)]
         }
+
+    def _fill_call(self, call: CallSetup, uninitialised: UninitialisedFill) -> CallSetup:
+        """A call with what a fill puts in the bits and registers that the convention leaves undefined."""
+        if uninitialised == "small":
+            return replace(call, registers=call.choose_small_numbers(self.convention.caller_saved) | call.registers)
+        return call.inverse if uninitialised == "inverse" else call
 
     def _begin(self, layout: Layout, call: CallSetup, uninitialised: UninitialisedFill) -> StartState:
         """Set the state from which the function runs on an input."""

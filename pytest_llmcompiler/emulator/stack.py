@@ -23,6 +23,8 @@ MAX_ARGUMENT_BYTES = PAGE
 ZEROS_TOP = 0x30010
 """Offset of the caller's frame from the start of the stack, in bytes, in a run on zeros. The frame then begins 16 bytes
 above a multiple of 64 KiB, so that code which counts the stack pointer down in 16 bits goes wrong."""
+SMALL_TOP = ZEROS_TOP + 0x20
+"""The same in a run on small numbers: more registers lie above the multiple of 64 KiB."""
 MAX_CANDIDATE_GROWTH = 256 * PAGE
 """Bytes below the stack that are mapped for a candidate which reaches for them. Few runs do."""
 MAX_REFERENCE_GROWTH = MAX_CANDIDATE_GROWTH // 2

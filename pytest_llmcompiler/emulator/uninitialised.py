@@ -17,16 +17,27 @@ from pytest_llmcompiler.emulator.generated_values import mix
 from pytest_llmcompiler.emulator.guest import Guest
 from pytest_llmcompiler.emulator.memory import HostMemory
 from pytest_llmcompiler.emulator.register_batch import RegisterBatch
-from pytest_llmcompiler.emulator.stack import CALLER_FRAME, STACK_SIZE, ZEROS_TOP
+from pytest_llmcompiler.emulator.stack import CALLER_FRAME, SMALL_TOP, STACK_SIZE, ZEROS_TOP
 from pytest_llmcompiler.program.ir_rewrites import PADDING_BYTES
+from pytest_llmcompiler.targets.abi import SMALL_NUMBERS
 from pytest_llmcompiler.values.layout import GARBAGE, PAGE
 
-UninitialisedFill = Literal["garbage", "inverse", "zeros"]
+UninitialisedFill = Literal["garbage", "inverse", "zeros", "small"]
 """The contents of the unused stack, of the registers without a value, and of the pads around constants: the garbage of
-a machine, the same with every bit inverted, or zeros."""
+a machine, the same with every bit inverted, or zeros; with `small`, zeros and small numbers in the registers."""
 
-_INVERSE: dict[UninitialisedFill, UninitialisedFill] = {"garbage": "inverse", "inverse": "garbage", "zeros": "zeros"}
-_STACK_WORDS: dict[UninitialisedFill, bytes] = {"garbage": GARBAGE[0], "inverse": GARBAGE[1], "zeros": bytes(4)}
+_INVERSE: dict[UninitialisedFill, UninitialisedFill] = {
+    "garbage": "inverse",
+    "inverse": "garbage",
+    "zeros": "zeros",
+    "small": "small",
+}
+_STACK_WORDS: dict[UninitialisedFill, bytes] = {
+    "garbage": GARBAGE[0],
+    "inverse": GARBAGE[1],
+    "zeros": bytes(4),
+    "small": bytes(4),
+}
 _VARIED = hashlib.shake_256(b"unused stack").digest(PAGE)
 _STACK_PAGES: dict[UninitialisedFill, bytes] = {
     **{fill: word * (PAGE // 4) for fill, word in _STACK_WORDS.items()},
@@ -36,6 +47,7 @@ _STACK_PAGES: dict[UninitialisedFill, bytes] = {
 have equal elements, which would hide it from code that compares them. Bits that are 0 in the garbage are 1 there, so
 that each bit is 0 with one fill and 1 with another."""
 _MASK = (1 << 64) - 1
+_TOPS: dict[UninitialisedFill, int] = {"zeros": ZEROS_TOP, "small": SMALL_TOP}
 _FIRST_SCRATCH, _FIRST_VECTOR, _UPPER_HALVES, NARROW_RESULT = 16, 32, 15, 16
 """Numbers from which the garbage of registers is derived: of the first callee-saved register 0, of the first
 caller-saved one, of the first vector register, of the upper halves of vector registers, and of narrow results."""
@@ -134,7 +146,8 @@ class UninitialisedValues:
     def register_value(self, index: int) -> int:
         """The 64 bits of a register without a value. Different indices give different garbage."""
         number = mix((int.from_bytes(GARBAGE[0], "little"), index))
-        return {"garbage": number, "inverse": ~number & _MASK, "zeros": 0}[self._pattern]
+        small = 1 + index % SMALL_NUMBERS
+        return {"garbage": number, "inverse": ~number & _MASK, "zeros": 0, "small": small}[self._pattern]
 
     @property
     def upper_half(self) -> int:
@@ -166,7 +179,7 @@ class UninitialisedValues:
     def _set_flags(self) -> int:
         """The condition flags that are set where no flag has a value."""
         first, second = self._guest.processor.condition_flags
-        return {"garbage": first, "inverse": second, "zeros": 0}[self._pattern]
+        return {"garbage": first, "inverse": second, "zeros": 0, "small": 0}[self._pattern]
 
     def _select(self, fill: UninitialisedFill) -> None:
         self._fill = fill
@@ -185,7 +198,7 @@ class UninitialisedValues:
             guest.set_register(name, value)
         guest.processor.reset_flags(guest.uc)
         self.clobber_registers()
-        frame_offset = ZEROS_TOP if fill == "zeros" else STACK_SIZE - CALLER_FRAME
+        frame_offset = _TOPS.get(fill, STACK_SIZE - CALLER_FRAME)
         contents = self.stack_bytes(STACK_SIZE)
         return StartState(guest.uc.context_save(), callee_saved, contents, frame_offset, tuple(self._list_pads()))
 

@@ -42,7 +42,12 @@ from pytest_llmcompiler.values.layout import GARBAGE, Layout
 _LARGEST_POINTEE = 64
 """Bytes of what an argument of an external call points to that are compared. The emulator compares all; a native
 program knows only the type's size, and a larger object may be the first of several that lie side by side."""
-_FILLS: dict[UninitialisedFill, bytes] = {"garbage": GARBAGE[0], "inverse": GARBAGE[1], "zeros": bytes(4)}
+_FILLS: dict[UninitialisedFill, bytes] = {
+    "garbage": GARBAGE[0],
+    "inverse": GARBAGE[1],
+    "zeros": bytes(4),
+    "small": bytes(4),
+}
 
 
 def capture_reproducer(differential: DifferentialRun, failing: FailingRun) -> Reproducer:

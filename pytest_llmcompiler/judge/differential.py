@@ -41,9 +41,12 @@ _INSPECTION_LIMIT = 50_000
 _MAX_FAILING = 8
 """Inputs of a second look that are looked at closer."""
 
-_VARIED_FILLS: tuple[UninitialisedFill, ...] = ("zeros", "inverse")
+_FURTHER_FILLS: tuple[UninitialisedFill, ...] = ("small",)
+"""The fills of further runs on each input. Each has other small numbers in registers."""
+_VARIED_FILLS: tuple[UninitialisedFill, ...] = ("zeros", "inverse", *_FURTHER_FILLS)
 """The fills of further runs on some inputs. With `garbage`, the fill of the first run, each bit of the unused stack and
-registers has been both 0 and 1. Zeros are what a process finds in memory that it never used."""
+registers has been both 0 and 1. Zeros are what a process finds in memory that it never used, and small numbers what
+most functions leave in registers."""
 
 Stage = Literal["input", "program", "inspection"]
 """A run on an input; a run of the whole program; a run on an input again, with each instruction inspected."""
@@ -102,14 +105,14 @@ class DifferentialRun:
     def failure(self, entry: SuiteEntry, *, varied: bool = True) -> Failure | None:
         """The failure on an input; None where the candidate passes.
 
-        If `varied`, a candidate that passes with the first uninitialised fill is run with the others too. Only a run
-        that shows anything new is compared again.
+        A candidate that passes with the first uninitialised fill is run with small numbers, if `varied` with all fills.
+        Only a run that shows anything new is compared again.
         """
         run = self._run(entry, "garbage")
         failure = self._failure_of(run, entry)
-        if failure or not varied:
+        if failure:
             return failure
-        for fill in _VARIED_FILLS:
+        for fill in _VARIED_FILLS if varied else _FURTHER_FILLS:
             other = self._run(entry, fill)
             failure = None if other.has_same_effects(run) else self._failure_of(other, entry)
             if failure:

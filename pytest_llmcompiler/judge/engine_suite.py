@@ -155,6 +155,8 @@ class _EntryWriter:
         write_environment(writer, self._layout.environment_seed, self._layout.standard_input)
         for call in (entry.entry.call, entry.entry.call.inverse):
             self._write_arguments(call)
+        small = entry.entry.call.choose_small_numbers(self._machine.convention.caller_saved)
+        writer.registers((self._guest.numbers[name], value) for name, value in small.items())
         self._write_copies(entry.entry.call)
         self._write_patches()
         self._write_objects()

@@ -34,6 +34,7 @@ _FILLS: dict[UninitialisedFill, str] = {
     "zeros": "zeros",
     "garbage": "a pattern of bits",
     "inverse": "the inverse pattern",
+    "small": "zeros, and small numbers in registers",
 }
 """What uninitialised memory holds, in words, in the order in which the fills are tried."""
 

@@ -8,6 +8,7 @@ address, or at the stack pointer where calls push none.
 from __future__ import annotations
 
 import functools
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,6 +31,11 @@ _UNDEFINED = b"\xb7\x8d\xa1\xc9\x95\xe3\xd5"
 function that uses such bits computes something wrong."""
 _INVERTED = bytes(byte ^ 0xFF for byte in _UNDEFINED)
 """The second contents of the same bits: a function whose behaviour differs between the two has used them."""
+SMALL_NUMBERS = 16
+"""Registers without a value hold 1 to this number in some runs. Code that takes such a register for a counter or a flag
+may go wrong near the right value alone, and garbage is far from it."""
+_SMALL_STEP = 5
+"""How far the small numbers of two registers lie apart."""
 _RESULT_POINTER = Pointer(None)
 """The type of the address of a result in memory."""
 _MAX_LOCATED = 1024
@@ -66,6 +72,13 @@ class CallSetup:
     def inverse(self) -> CallSetup:
         """The same call, with the undefined bits inverted if there are any."""
         return self.with_inverted_bits or self
+
+    def choose_small_numbers(self, names: Sequence[str]) -> dict[str, int]:
+        """A number from 1 to 16 for each of the registers that has no argument. Calls with other arguments give others:
+        code that uses such a register may go wrong for one number only."""
+        start = zlib.crc32(repr(sorted(self.registers.items())).encode() + self.stack)
+        free = (name for name in names if name not in self.registers)
+        return {name: 1 + (start + _SMALL_STEP * index) % SMALL_NUMBERS for index, name in enumerate(free)}
 
 
 @dataclass(frozen=True)

@@ -124,6 +124,15 @@ def test_uninitialised_registers_hold_different_values(judged: Judged, register:
     assert judged(SOURCE, "plus", text).kind == "mismatch"
 
 
+@pytest.mark.parametrize("number", [1, 6, 11, 16])
+def test_registers_without_a_value_may_hold_small_numbers(judged: Judged, number: int) -> None:
+    """Code that is right unless a register without a value happens to hold one small number."""
+    text = f"plus:\n leal 1(%rdi), %eax\n cmpq ${number}, %rdx\n jne 1f\n incl %eax\n1: ret\n"
+    verdict = judged(SOURCE, "plus", text)
+    assert verdict.kind == "mismatch"
+    assert "small numbers in registers" in str(verdict)
+
+
 def test_registers_after_a_callback(judged: Judged) -> None:
     """A register that the call may change has another value with each fill."""
     text = """keep:
@@ -339,6 +348,8 @@ def test_uninitialised_fills(compiled: Compile) -> None:
     assert result_of(on_zeros) == 0
     assert result_of(runner(1)) != 0
     assert runner(1, uninitialised="zeros").has_same_effects(on_zeros)
+    frames = FunctionRunner(compiled(SOURCE), "plus", " movl %esp, %eax\n ret")
+    assert result_of(frames(1, uninitialised="small")) - result_of(frames(1, uninitialised="zeros")) == 32
 
 
 BESIDE_CONSTANTS = """

@@ -77,7 +77,7 @@ typedef struct {
 
 /* -- what fills what nobody has set (fills of `emulator/uninitialised.py`, in this order) */
 
-enum { FILL_GARBAGE, FILL_INVERSE, FILL_ZEROS, FILLS };
+enum { FILL_GARBAGE, FILL_INVERSE, FILL_ZEROS, FILL_SMALL, FILLS };
 
 typedef struct {
     uint8_t pattern[4];
@@ -184,6 +184,7 @@ typedef struct {
     uint64_t limit; /* Bytes of code that a run may execute. An instruction has at least one. */
     Environment environment;
     ArgumentValues arguments, inverse_arguments;
+    RegisterValues small; /* What registers without an argument hold with small numbers. */
     uint32_t copy_count;
     ArgumentCopy *copies;
     uint32_t patch_count; /* Values that the input gives to variables. */

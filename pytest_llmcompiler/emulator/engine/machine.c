@@ -299,6 +299,7 @@ static void read_input(Engine *engine, Reader *reader, Entry *entry) {
     read_environment(reader, &entry->environment);
     read_arguments(reader, &entry->arguments);
     read_arguments(reader, &entry->inverse_arguments);
+    read_registers(reader, &entry->small);
     if (read_count(reader, &entry->copy_count, (void **)&entry->copies, sizeof *entry->copies))
         for (uint32_t i = 0; i < entry->copy_count; i++) {
             entry->copies[i].pointer_register = (int)read_u32(reader);
@@ -441,6 +442,8 @@ void enter(Engine *engine, Entry *entry) {
         memcpy(area - 8, &engine->return_address, 8);
         set_register(engine, engine->stack_pointer, frame - 8);
     }
+    if (engine->fill == FILL_SMALL)
+        write_registers(engine, &entry->small);
     write_registers(engine, &arguments->registers);
     for (uint32_t i = 0; i < entry->copy_count; i++) {
         ArgumentCopy *copy = &entry->copies[i];
