@@ -36,9 +36,9 @@ _ASSIGNMENT = re.compile(rf'(?:({SYMBOL})|"([^"\\]+)")\s*(==?)(?!=)')
 _PLAIN_INSTRUCTION = re.compile(r"(\s*)([A-Za-z]\w*)(?:[ \t]+([\w$%(\[.*-][^=:\"'{]*)|\s*)")
 """A statement that can only be an instruction. Most statements are, and this is faster than reading them. No two parts
 that follow each other match the same characters: matching takes time linear in the length."""
-_KEPT_BYTES = 16 << 20
+_KEPT_BYTES = 32 << 20
 """About the memory of the lines of one generation, of which two are kept. The answers to one function have some hundred
-lines, those to a hundred functions 50,000: if far fewer were kept, most would be read again and again."""
+lines, those to a hundred functions 50,000, which all are to have room in one: else many are read again and again."""
 _LINE_BYTES, _PIECE_BYTES, _CHARACTER_BYTES = 300, 250, 4
 """What a line takes, with its place in the table; each piece of it; and each character, which is in several strings."""
 _KEPT_CHARACTERS = 100

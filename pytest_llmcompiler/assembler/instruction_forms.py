@@ -73,9 +73,9 @@ _RAW_INSTRUCTIONS = {"endbr64": b"\xf3\x0f\x1e\xfa", "endbr32": b"\xf3\x0f\x1e\x
 """Instructions that keystone does not know, as their bytes."""
 _NOTRACK = b"\x3e"
 """The prefix `notrack`, which keystone does not know."""
-_KEPT_FORMS = 1 << 15
+_KEPT_FORMS = 1 << 16
 """Instructions that are kept, and lines for keystone: those that were asked for last, some 500 bytes each. The answers
-to a hundred functions have 30,000."""
+to a hundred functions have 34,000."""
 _KEPT_OF_TEXT = 1 << 12
 """Lines of one text whose bytes are kept: a hostile one has so many that nothing else would be left."""
 _KEPT_CHARACTERS = 64

@@ -109,7 +109,7 @@ def _write_starts(writer: ImageWriter, program: ProgramImage, code: AssembledCod
     end = max(segment.address + len(segment.data) for segment in executable)
     bits = bytearray((end - start) // 8 + 1)
     # An instruction in a section of data is none that runs.
-    addresses = [address for address in sorted(code.mnemonics) if start <= address < end]
+    addresses = [address for address in code.addresses if start <= address < end]
     for address in itertools.chain(addresses, *(_padding(program, code, s, addresses) for s in executable)):
         bits[address - start >> 3] |= 1 << (address - start & 7)
     writer.u64(start, end)
@@ -158,7 +158,7 @@ def _data_hooks(code: AssembledCode) -> Iterator[_Hook]:
     """Data among the code must not be executed. Data directives without an instruction between them share a hook."""
     if not any(name.startswith(".") for name in set(code.mnemonics.values())):
         return
-    for is_data, group in itertools.groupby(sorted(code.mnemonics), lambda at: code.mnemonics[at].startswith(".")):
+    for is_data, group in itertools.groupby(code.addresses, lambda at: code.mnemonics[at].startswith(".")):
         addresses = list(group)
         if is_data:
             yield _Hook("leave", addresses[0], addresses[-1])

@@ -19,9 +19,10 @@ call of the program's, and the stack needs no alignment where it calls nothing o
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import NamedTuple
 
 from pytest_llmcompiler.targets.abi import CallingConvention
@@ -33,9 +34,12 @@ _DIRECT_TARGET = re.compile(r"(?:^|, )#?(0x[0-9a-f]+)$")
 _NUMBER = re.compile(r"\b0x[0-9a-f]+\b")
 _DECODED_AT = 1 << 32
 """The address at which instructions are decoded: far from 0, since capstone writes small targets in decimal."""
-_KEPT_INSTRUCTIONS = 1 << 15
+_KEPT_INSTRUCTIONS = 1 << 16
 """Instructions that are kept decoded, by their bytes: the answers for a function share most of theirs. Each takes less
 than a KiB."""
+_KEPT_BODIES = 1 << 12
+"""Functions that are kept, by their bytes: those around the function under test are the same in most answers. Each
+takes some KiB."""
 
 
 class _Effect(NamedTuple):
@@ -60,9 +64,11 @@ class OwnConventions:
             if name in program_addresses and name in code.symbols
         }
         """Address of the program's function -> address of the candidate's own definition."""
+        self._has_data = any(name[:1] == "." for name in set(code.mnemonics.values()))
+        """Whether there may be data between the instructions."""
         self._start_set = frozenset(at for name, at in code.symbols.items() if not name.startswith(".L"))
         self._starts = sorted(self._start_set)
-        self._instructions = sorted(code.mnemonics)
+        self._instructions = code.addresses
         self._preserved: dict[str, tuple[str, ...] | None] = {}
         self._summaries: dict[int, tuple[frozenset[str], list[int] | None]] = {}
 
@@ -97,33 +103,38 @@ class OwnConventions:
         """The registers that a function itself writes, and the starts of the functions that it calls or jumps to; None
         where one of these is not the candidate's."""
         if start not in self._summaries:
-            written: set[str] = set()
-            callees: list[int] | None = []
-            for registers, callee in self._inspect(start):
-                written |= registers
-                callees = None if callees is None or callee == 0 else [*callees, *([callee] if callee else [])]
-            self._summaries[start] = frozenset(written), callees
+            index = bisect_left(self._starts, start + 1)
+            end = self._starts[index] if index < len(self._starts) else None
+            last = len(self._instructions) if end is None else bisect_left(self._instructions, end)
+            inside = self._instructions[bisect_left(self._instructions, start) : last]
+            effects = self._find_body(inside) or _join_effects(list(self._inspect(inside)), inside)
+            callees = [self._find_callee(effect, inside[0] + at, start, end) for at, effect in effects.leading]
+            is_own = effects.is_known and 0 not in callees
+            self._summaries[start] = effects.written, [one for one in callees if one is not None] if is_own else None
         return self._summaries[start]
 
-    def _inspect(self, start: int) -> Iterator[tuple[frozenset[str], int | None]]:
-        """For each instruction of a function: the registers that it writes, and the function that it leads to; 0 for
-        one that is not the candidate's, None where it leads to none."""
-        index = bisect_left(self._starts, start + 1)
-        end = self._starts[index] if index < len(self._starts) else None
-        first = bisect_left(self._instructions, start)
-        last = len(self._instructions) if end is None else bisect_left(self._instructions, end)
-        for number in range(first, last):
-            address = self._instructions[number]
+    def _find_body(self, addresses: Sequence[int]) -> _Body | None:
+        """The effects of a function's instructions, by its bytes; None where these are not one piece of code."""
+        if len(addresses) < 2 or self._has_data:
+            return None
+        # The last instruction is looked at alone: it is not known where its bytes end.
+        first, last = addresses[0], addresses[-1]
+        code = self._code.read_range(first, last)
+        if code is None:
+            return None
+        body = _read_body(self._processor, code, tuple([address - first for address in addresses]))
+        return body and body.add(last - first, _decode(self._processor, self._code.read_code(last)))
+
+    def _inspect(self, addresses: Sequence[int]) -> Iterator[_Effect | None]:
+        """The effect of each instruction of a function; None for data, and for what is no instruction."""
+        for address, following in zip(addresses, [*addresses[1:], None]):
             effect = None
             if self._code.mnemonics[address][:1] != ".":
                 code = self._code.read_code(address)
-                following = self._instructions[number + 1] if number + 1 < last else address + len(code)
+                size = len(code) if following is None else following - address
                 # Without the code behind the instruction, equal instructions have equal keys.
-                effect = _decode(self._processor, code[: following - address]) or _decode(self._processor, code)
-            if effect is None:
-                yield frozenset(), 0
-            else:
-                yield effect.written, self._find_callee(effect, address, start, end)
+                effect = _decode(self._processor, code[:size]) or _decode(self._processor, code)
+            yield effect
 
     def _find_callee(self, effect: _Effect, address: int, start: int, end: int | None) -> int | None:
         if not effect.is_call and not effect.is_jump:
@@ -134,6 +145,38 @@ class OwnConventions:
         if start <= target and (end is None or target < end) and not effect.is_call:
             return None
         return target if target in self._start_set else 0
+
+
+class _Body(NamedTuple):
+    """What the instructions of a function do together."""
+
+    written: frozenset[str]
+    leading: tuple[tuple[int, _Effect], ...]
+    """The jumps and calls, with their distances from the start of the function."""
+    is_known: bool
+    """Whether all of it are instructions."""
+
+    def add(self, at: int, effect: _Effect | None) -> _Body:
+        """With one more instruction, at a distance from the start."""
+        if effect is None:
+            return self._replace(is_known=False)
+        leading = (*self.leading, (at, effect)) if effect.is_call or effect.is_jump else self.leading
+        return _Body(self.written | effect.written, leading, self.is_known)
+
+
+def _join_effects(effects: Sequence[_Effect | None], addresses: Sequence[int]) -> _Body:
+    known = [(address - addresses[0], effect) for address, effect in zip(addresses, effects) if effect is not None]
+    written = frozenset().union(*(effect.written for _, effect in known))
+    leading = tuple((at, effect) for at, effect in known if effect.is_call or effect.is_jump)
+    return _Body(written, leading, len(known) == len(effects))
+
+
+@functools.lru_cache(maxsize=_KEPT_BODIES)
+def _read_body(processor: Processor, code: bytes, starts: tuple[int, ...]) -> _Body | None:
+    """What all instructions but the last do; `code` ends where that starts. None where an instruction is longer than
+    the place that it has."""
+    effects = [_decode(processor, code[start:end]) for start, end in itertools.pairwise(starts)]
+    return None if None in effects else _join_effects(effects, starts[:-1])
 
 
 @functools.lru_cache(maxsize=_KEPT_INSTRUCTIONS)

@@ -6,8 +6,11 @@ of the lowest five. Constants that the reference has too were interesting when t
 
 from __future__ import annotations
 
+import functools
 import re
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence, Set
+from typing import NamedTuple
 
 from pytest_llmcompiler.targets.code import AssembledCode, CodeSegment
 from pytest_llmcompiler.targets.processor import Processor
@@ -16,6 +19,8 @@ MAX_CONSTANTS = 64
 """Constants of a candidate with their neighbours. Each is tried in the place of several numbers of an input."""
 _MAX_CODE_BYTES, _MAX_INSTRUCTIONS = 4_096, 400
 """Code that is looked at, from the start of the function on. Decoding takes about a microsecond an instruction."""
+_ADDRESSES = 1 << 32, (1 << 32) + (1 << 16)
+"""Two addresses, on different pages."""
 _NO_VALUES = re.compile(r"j|call|b\.|bl?$|[ct]bn?z|nop|push|ret|adrp?$|str|stp|ldp|endbr|int")
 """Mnemonics whose numbers are addresses, or places in the stack frame."""
 _COMPARISONS = re.compile(r"cmp|cmn|ccm|test|tst|sub|and|bt")
@@ -40,6 +45,28 @@ _NARROW_BYTES, _ELEMENT_BYTES = (1, 2), (4, 8)
 count where all elements are equal: different ones would be too many."""
 
 
+_KEPT_PIECES = 1 << 15
+"""Pieces of code that are kept decoded, mostly of one instruction, and operands that are kept read: the answers for a
+function share most of theirs. Each takes less than a KiB."""
+
+
+class _Instruction(NamedTuple):
+    """An instruction as capstone writes it."""
+
+    size: int
+    mnemonic: str
+    operands: str
+
+
+class _Facts(NamedTuple):
+    """What an instruction says by itself of constants."""
+
+    values: tuple[int, ...] = ()
+    is_comparison: bool = False
+    load: tuple[int, int] | None = None
+    """Of x86-64, from beside the code: the distance from the end of the instruction, and the bytes."""
+
+
 def find_constants(
     code: AssembledCode, function: str, processor: Processor, known: Set[int], *, with_data: bool = False
 ) -> tuple[int, ...]:
@@ -48,54 +75,101 @@ def find_constants(
     start = code.symbols[function]
     segment = next(s for s in code.segments if s.is_executable and s.address <= start < s.address + len(s.data))
     data = segment.data[start - segment.address :][:_MAX_CODE_BYTES]
-    constants = list_constants(data, start, processor)
+    index = bisect_right(code.addresses, start)
+    instructions = _decode(data, start, processor, code.addresses[index : index + _MAX_INSTRUCTIONS])
+    constants = _collect(instructions)
     if with_data:
-        constants += _list_loaded(data, start, processor, [s for s in code.segments if not s.is_writable])
+        constants += _list_loaded(instructions, start, [s for s in code.segments if not s.is_writable])
     ordered = sorted(constants, key=lambda constant: constant in known)
     return tuple(dict.fromkeys(near for value in ordered for near in (value, value - 1, value + 1)))[:MAX_CONSTANTS]
 
 
 def list_constants(data: bytes, address: int, processor: Processor) -> list[int]:
     """The constants of some code, each once, those of its comparisons first."""
+    return _collect(_decode(data, address, processor, ()))
+
+
+def _decode(data: bytes, address: int, processor: Processor, starts: Sequence[int]) -> list[_Instruction]:
+    """The first instructions of some code. Where the `starts` of some are known, those in front of these are decoded
+    once for all code in which they occur."""
+    instructions: list[_Instruction] = []
+    at = 0
+    for start in starts:
+        piece = _decode_piece(processor, data[at : start - address])
+        if piece is None or start - address > len(data) or len(instructions) >= _MAX_INSTRUCTIONS:
+            break
+        instructions += piece
+        at = start - address
+    left = _MAX_INSTRUCTIONS - len(instructions)
+    if left > 0:
+        rest = processor.get_decoder().disasm_lite(data[at:], address + at, left)
+        instructions += [_Instruction(size, mnemonic, operands) for _, size, mnemonic, operands in rest]
+    return instructions[:_MAX_INSTRUCTIONS]
+
+
+@functools.lru_cache(maxsize=_KEPT_PIECES)
+def _decode_piece(processor: Processor, piece: bytes) -> tuple[_Instruction, ...] | None:
+    """The instructions that a piece of code consists of; None where it is no whole number of them, or where capstone
+    writes another text at another address."""
+    first, second = (
+        tuple(_Instruction(*one[1:]) for one in processor.get_decoder().disasm_lite(piece, address))
+        for address in _ADDRESSES
+    )
+    return first if first == second and sum(one.size for one in first) == len(piece) else None
+
+
+@functools.lru_cache(maxsize=_KEPT_PIECES)
+def _read_facts(mnemonic: str, operands: str) -> _Facts:
+    values: list[int] = []
+    if not _NO_VALUES.match(mnemonic) and not _FRAME.match(operands):
+        values = [int(number, 0) for number in _NUMBER.findall(operands) if number]
+        if _SHIFTS.match(mnemonic):
+            values += [1 << value for value in values if 0 <= value < 64]
+    beside = _LOADED.search(operands)
+    load = (int(beside[2] + beside[3], 0), _WIDTHS[beside[1]]) if beside and beside[1] in _WIDTHS else None
+    return _Facts(tuple(values), _COMPARISONS.match(mnemonic) is not None, load)
+
+
+def _collect(instructions: Sequence[_Instruction]) -> list[int]:
+    """The constants of instructions, each once, those of comparisons first."""
     comparisons: dict[int, None] = {}
     others: dict[int, None] = {}
     parts: dict[str, int] = {}
-    for _, _, mnemonic, operands in processor.get_decoder().disasm_lite(data, address, _MAX_INSTRUCTIONS):
+    for _, mnemonic, operands in instructions:
         if mnemonic in ("mov", "movk") and "#" in operands:
             others.update(dict.fromkeys(_join_parts(mnemonic, operands, parts)))
-        elif not _NO_VALUES.match(mnemonic) and not _FRAME.match(operands):
-            into = comparisons if _COMPARISONS.match(mnemonic) else others
-            values = [int(number, 0) for number in _NUMBER.findall(operands) if number]
-            if _SHIFTS.match(mnemonic):
-                values += [1 << value for value in values if 0 <= value < 64]
-            into.update(dict.fromkeys(values))
+            continue
+        facts = _read_facts(mnemonic, operands)
+        if facts.values:
+            (comparisons if facts.is_comparison else others).update(dict.fromkeys(facts.values))
     return list(comparisons | others)
 
 
-def _list_loaded(data: bytes, address: int, processor: Processor, segments: Sequence[CodeSegment]) -> list[int]:
+def _list_loaded(instructions: Sequence[_Instruction], address: int, segments: Sequence[CodeSegment]) -> list[int]:
     """The elements of what some code loads from addresses that are relative to its own, as signed numbers."""
     loaded = [
         segment.data[target - segment.address :][:width]
-        for target, width in _find_loads(data, address, processor)
+        for target, width in _find_loads(instructions, address)
         for segment in segments
         if target >= segment.address
     ]
     return list(dict.fromkeys(value for one in loaded for value in _split(one)))
 
 
-def _find_loads(data: bytes, address: int, processor: Processor) -> Iterator[tuple[int, int]]:
+def _find_loads(instructions: Sequence[_Instruction], address: int) -> Iterator[tuple[int, int]]:
     """The addresses beside some code from which it loads, with the bytes of each load."""
     addresses: dict[str, int] = {}
-    for at, size, mnemonic, operands in processor.get_decoder().disasm_lite(data, address, _MAX_INSTRUCTIONS):
-        beside, by_register = _LOADED.search(operands), _LOADED_BY_REGISTER.fullmatch(operands)
-        if beside and beside[1] in _WIDTHS:
-            yield at + size + int(beside[2] + beside[3], 0), _WIDTHS[beside[1]]
+    for size, mnemonic, operands in instructions:
+        address += size
+        load = _read_facts(mnemonic, operands).load
+        if load:
+            yield address + load[0], load[1]
         elif mnemonic == "adrp" and (page := _PAGE_OF.fullmatch(operands)):
             addresses[page[1]] = int(page[2], 0)
         elif mnemonic == "add" and (added := _ADDED.fullmatch(operands)) and added[2] in addresses:
             addresses[added[1]] = addresses[added[2]] + int(added[3], 0)
-        elif by_register and mnemonic == "ldr" and by_register[2] in addresses:
-            yield addresses[by_register[2]] + int(by_register[3] or "0", 0), _REGISTER_WIDTHS[by_register[1]]
+        elif mnemonic == "ldr" and (loaded := _LOADED_BY_REGISTER.fullmatch(operands)) and loaded[2] in addresses:
+            yield addresses[loaded[2]] + int(loaded[3] or "0", 0), _REGISTER_WIDTHS[loaded[1]]
 
 
 def _split(data: bytes) -> Iterator[int]:

@@ -44,7 +44,7 @@ def _measure_segment(code: AssembledCode, segment: CodeSegment, others: Collecti
     is_counted = {segment.address: True} | {address: any(flags) for address, flags in labels.items()}
     if all(is_counted.values()):
         return len(segment.data)
-    starts, instructions = sorted(is_counted), sorted(code.mnemonics)
+    starts, instructions = sorted(is_counted), code.addresses
     return sum(
         _find_end(code, instructions, start, following, processor) - start
         for start, following in zip(starts, [*starts[1:], end], strict=True)

@@ -125,6 +125,10 @@ class DifferentialRun:
         failing = (index for index, entry in entries if self.failure(entry, varied=False))
         return list(itertools.islice(failing, _MAX_FAILING))
 
+    def list_passing(self) -> list[int]:
+        """The indices of all inputs that the candidate passes."""
+        return [index for index, entry in enumerate(self.suite.corpus.entries.values()) if not self.failure(entry)]
+
     def passes(self, entry: SuiteEntry, fill: UninitialisedFill) -> bool:
         """Whether the candidate passes on an input with an uninitialised fill."""
         return self._failure_of(self._run(entry, fill), entry) is None

@@ -188,7 +188,8 @@ class Harness:
         elif natively and judged.verdict.passed and request is not None:
             detail["second_look"], leads = self._look_natively(differential, request)
         if leads is not None:
-            inputs = itertools.chain(self._look.list_inputs(leads, taught), self._list_texts(differential, detail))
+            looked = self._skip_passed(self._look.list_inputs(leads, taught), differential)
+            inputs = itertools.chain(looked, self._list_texts(differential, detail))
             failed = self._run_on(inputs, differential, detail, explain=explain, capture=capture)
             if failed:
                 return self._add_published(failed, differential)
@@ -331,6 +332,23 @@ class Harness:
                     return judged
                 weaker = weaker or judged
         return weaker
+
+    def _skip_passed(self, inputs: Iterator[LookedInput], passed: DifferentialRun) -> Iterator[LookedInput]:
+        """The inputs of leads on which a candidate is to be judged. Most that fail one fail the first; most that pass
+        the first pass all. So all others run in one process, and those that are passed are left out."""
+        new = (one for one in inputs if not self._look.has_passed(passed.candidate, one.lead))
+        yield from itertools.islice(new, 1)
+        others = list(new)
+        if len(others) > 1:
+            entries = {input: entry for one in others for input, entry in one.suite.corpus.entries.items()}
+            run = DifferentialRun(self._suite.with_inputs(entries), passed.candidate, passed.assembly)
+            self._under_test.prepare_machine()
+            with contextlib.suppress(ChildDiedError, ChildTimeoutError, ChildLostError):  # then one by one
+                passing = set(map(list(entries).__getitem__, self._call_isolated(run, run.list_passing)))
+                for one in others:
+                    if passing.issuperset(one.suite.corpus.entries):
+                        self._look.note_pass(passed.candidate, one.lead)
+        yield from (one for one in others if not self._look.has_passed(passed.candidate, one.lead))
 
     def _list_texts(self, passed: DifferentialRun, detail: dict[str, Any]) -> Iterator[LookedInput]:
         """The inputs with the candidate's own numbers and words in standard input on which it seems to differ."""

@@ -89,6 +89,11 @@ class AssembledCode:
         return hashlib.sha256(repr(facts).encode()).digest()
 
     @functools.cached_property
+    def addresses(self) -> list[int]:
+        """The addresses of `mnemonics`, ascending."""
+        return sorted(self.mnemonics)
+
+    @functools.cached_property
     def _code_ranges(self) -> list[tuple[int, int]]:
         return [(part.address, part.address + len(part.data)) for part in self.segments if part.is_executable]
 
@@ -104,10 +109,19 @@ class AssembledCode:
                 return segment.data[start : start + _WINDOW]
         raise IndexError(address)
 
+    def read_range(self, start: int, end: int) -> bytes | None:
+        """The bytes between two addresses; None where they are not in one segment."""
+        for segment in self.segments:
+            first = start - segment.address
+            if 0 <= first < len(segment.data):
+                last = end - segment.address
+                return segment.data[first:last] if last <= len(segment.data) else None
+        return None
+
     def find_instructions(self, pattern: re.Pattern[bytes]) -> list[int]:
         """The addresses of the instructions that have a match of a pattern in them. To search all code at once takes
         less time than to look at each instruction."""
-        addresses = sorted(self.mnemonics)
+        addresses = self.addresses
         indices = {
             bisect_right(addresses, segment.address + match.start()) - 1
             for segment in self.segments

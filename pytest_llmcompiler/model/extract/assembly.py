@@ -247,7 +247,7 @@ def _classify(line: str) -> _LineKind:
     )
 
 
-_classify_once = functools.lru_cache(maxsize=1 << 15)(_classify)
+_classify_once = functools.lru_cache(maxsize=1 << 16)(_classify)
 """The same, computed once for equal lines: the answers to one question share most of theirs."""
 
 
