@@ -20,7 +20,7 @@ from pathlib import Path
 import ziglang
 from elftools.elf.elffile import ELFFile
 
-from pytest_llmcompiler.program.archives import find_archives, read_archive_names
+from pytest_llmcompiler.program.c_library import list_library_names
 from pytest_llmcompiler.program.image import read_defined_names
 from pytest_llmcompiler.program.runtime_objects import compile_glibc
 from pytest_llmcompiler.targets import get_target
@@ -151,9 +151,7 @@ def _dynamic_names(data: bytes) -> set[str]:
 def read_available(target_name: str) -> set[str]:
     """The names that the bundled C library and `glibc.c` define."""
     target = get_target(target_name)
-    return {*read_defined_names(compile_glibc(target))} | {
-        name for path in find_archives(target) for name in read_archive_names(Path(path))
-    }
+    return {*read_defined_names(compile_glibc(target)), *list_library_names(target)}
 
 
 def find_alias(name: str, available: set[str]) -> str | None:

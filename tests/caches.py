@@ -17,3 +17,10 @@ def new_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (folder / shared).resolve().mkdir(parents=True, exist_ok=True)
     monkeypatch.setenv("LLMC_CACHE", str(folder))
     return folder
+
+
+def without_compiler(folder: Path) -> str:
+    """A PYTHONPATH by which new processes find no bundled compiler."""
+    (folder / "ziglang").mkdir()
+    (folder / "ziglang" / "__init__.py").touch()
+    return os.pathsep.join((str(folder), os.environ.get("PYTHONPATH", "")))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import llvmlite.binding  # noqa: F401  (a session inside a test forgets what it imports, and a process may load LLVM once)
 import pytest
-from faces import ZIG_CACHE, CaseOf, Compile, Judged
+from faces import CaseOf, Compile, Judged
 from sessions import CASE, put
 
 from pytest_llmcompiler.judge.client import JudgeClient
@@ -102,8 +102,6 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
     """A project with one case of two functions."""
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "PYTEST_ADDOPTS"):
         monkeypatch.delenv(name, raising=False)
-    # pytester gives each test a home of its own, and there zig would build musl once more.
-    monkeypatch.setenv("ZIG_GLOBAL_CACHE_DIR", ZIG_CACHE)
     pytester.makeini("[pytest]\nllmc_cases = cases\n")
     put(pytester, "cases/a.c", CASE)
     return pytester

@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from json.encoder import encode_basestring_ascii
 
 from pytest_llmcompiler.judge.messages import Request
+from pytest_llmcompiler.judge.source_texts import hold_source
 
 _NUMBERS = itertools.count()
 
@@ -25,6 +26,7 @@ class EncodedRequest:
         """Whether nobody waits for the reply: the function is only to be prepared."""
         self.item = f"{request['function']['case']}::{request['function']['function']}"
         """The function's name in messages."""
+        hold_source(request["function"]["path"], self)
         self.json = json.dumps(request).encode()
         self._digest = hashlib.blake2b(self.json, digest_size=20)
 

@@ -12,9 +12,8 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
-from pytest_llmcompiler.program.archives import find_archives, link_beside, read_archive_names
+from pytest_llmcompiler.program.c_library import link_beside, list_library_names
 from pytest_llmcompiler.program.glibc import build_aliases, load_names
 from pytest_llmcompiler.program.image import ProgramImage, Symbol, read_defined_names, read_elf
 from pytest_llmcompiler.program.ir import emit_object, parse
@@ -31,7 +30,7 @@ def add_library(program: ProgramImage) -> ProgramImage:
     target = program.target
     shared = {name: symbol for name, symbol in program.library.items() if not symbol.is_static}
     objects = [_define_absolute(shared, target), compile_glibc(target), build_aliases(target)]
-    wanted = _archive_names(target) - shared.keys()
+    wanted = list_library_names(target) - shared.keys()
     elf = read_elf(link_beside(objects, sorted(wanted), target.load_address + _CANDIDATE_BYTES, target))
     own = {name: symbol for name, symbol in elf.symbols.items() if name not in shared}
     return replace(
@@ -45,7 +44,7 @@ def add_library(program: ProgramImage) -> ProgramImage:
 def may_define(name: str, target: Target) -> bool:
     """Whether the rest of the C library may define a name. It is not linked to find that out, which takes a tenth of a
     second: models name functions that are nowhere. Of names with an underscore in front, the linker defines some."""
-    return name.startswith("_") or name in _archive_names(target) or name in _glibc_names(target)
+    return name.startswith("_") or name in list_library_names(target) or name in _glibc_names(target)
 
 
 @functools.cache
@@ -60,9 +59,3 @@ def _define_absolute(symbols: Mapping[str, Symbol], target: Target) -> bytes:
         f'@"{name}" = weak alias i8, ptr inttoptr (i64 {symbol.address} to ptr)' for name, symbol in symbols.items()
     )
     return emit_object(parse("\n".join(lines)), target.host)
-
-
-@functools.cache
-def _archive_names(target: Target) -> frozenset[str]:
-    """The names that the archives of the C library define."""
-    return frozenset(name for path in find_archives(target) for name in read_archive_names(Path(path)))

@@ -6,14 +6,11 @@ reports a symbol at the first relocation that refers to it: file by file, sectio
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
-from pytest_llmcompiler.program.archives import read_archive_names
+from pytest_llmcompiler.program.c_library import list_library_names
 from pytest_llmcompiler.program.elf_file import RELOCATIONS, ElfFile, ElfSymbol
-from pytest_llmcompiler.program.static_link import LinkCommand, find_known_command
 from pytest_llmcompiler.targets.target import Target
 
 _GROUP = 17
@@ -28,11 +25,10 @@ _LINKER_SYMBOLS = re.compile(
 
 def find_missing_symbols(objects: Sequence[bytes], target: Target) -> list[str] | None:
     """The symbols that a link of some objects with the C library misses. None where only the linker can tell."""
-    files, command = [ElfFile(data) for data in objects], find_known_command(target.host)
+    files, library = [ElfFile(data) for data in objects], list_library_names(target)
     with_groups = [file for file in files if any(section.type == _GROUP for section in file.sections)]
-    if command is None or len(with_groups) > 1:
+    if len(with_groups) > 1:
         return None
-    library = _library_names(command)
     tables = [list(file.symbols) for file in files]
     defined = {symbol.name for table in tables for symbol in table if symbol.is_shared and symbol.is_defined}
     missing: dict[str, ElfSymbol] = {}
@@ -57,10 +53,3 @@ def _list_referred(file: ElfFile) -> Iterator[int]:
     for table in sorted(tables, key=lambda section: section.info):
         if file.sections[table.info].is_loaded:
             yield from (relocation.symbol for relocation in file.relocations(table))
-
-
-@functools.cache
-def _library_names(command: LinkCommand) -> frozenset[str]:
-    """The names that the archives of a link define."""
-    archives = (Path(word) for word in command.after if word.endswith(".a"))
-    return frozenset(name for path in archives for name in read_archive_names(path))

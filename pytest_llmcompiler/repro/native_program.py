@@ -32,7 +32,7 @@ _RUNNER_FILES = {
     Path(__file__).with_name("runner.h"): "what input.c and runner.c share",
     SHARED_HEADER: "how code runs on the processor itself, as in the judge",
 }
-_LINKING = ("-g", "-Wl,--gc-sections", "-Wl,--compress-debug-sections=zlib")
+_LINKING = ("--gc-sections", "--compress-debug-sections=zlib")
 _ENVIRONMENT_FUNCTION = re.compile(r"clock\w*|time|gettimeofday|timespec_get|times|getpid|gettid|getrandom|getentropy")
 """Library functions whose results the judge derives from the input, and that a native run gets from the machine."""
 

@@ -16,7 +16,9 @@ from pytest_llmcompiler.service.sample import Sample
 from pytest_llmcompiler.targets import get_target
 
 _KEPT = 4096
-"""Questions that are kept: a few kilobytes each, with the source text."""
+"""Questions that are kept: a few kilobytes each, with the source text, which is a file for as long."""
+_KEPT_CHARACTERS = 64 << 20
+"""Characters of their source texts: a client may send long ones."""
 
 
 class EncodedQuestions:
@@ -39,9 +41,13 @@ class EncodedQuestions:
         request = self._requests.get(key)
         if request is None:
             request = self._requests[key] = EncodedRequest(self._describe(sample))
-            while len(self._requests) > _KEPT:
+            while len(self._requests) > _KEPT or self._count_characters() > _KEPT_CHARACTERS:
                 self._requests.popitem(last=False)
         return request
+
+    def _count_characters(self) -> int:
+        """Those of the source texts; 0.2 ms for 4,096, which is nothing beside a new question."""
+        return sum(len(key[0]) for key in list(self._requests) if isinstance(key[0], str))
 
     def _describe(self, sample: Sample) -> AnswerRequest:
         settings = asdict(replace(self._settings, target=get_target(sample.target).name))

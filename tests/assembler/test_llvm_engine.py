@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,8 @@ from pytest_llmcompiler import sandbox
 from pytest_llmcompiler.assembler.assemble import assemble
 from pytest_llmcompiler.assembler.llvm_engine import assemble_with_clang
 from pytest_llmcompiler.errors import AssemblyError, ChildDiedError
+from pytest_llmcompiler.program.clang import compile_c
+from pytest_llmcompiler.program.static_link import link
 from pytest_llmcompiler.targets import get_target
 
 PROGRAM = r"""
@@ -33,8 +33,8 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """A program without shared libraries, which could not be opened."""
     source, path = (tmp_path_factory.mktemp("clang") / name for name in ("clang.c", "clang"))
     source.write_text(PROGRAM)
-    command = [sys.executable, "-m", "ziglang", "cc", "-target", "x86_64-linux-musl", "-static", "-o", path, source]
-    subprocess.run(command, check=True, capture_output=True)
+    path.write_bytes(link([compile_c(source)]))
+    path.chmod(0o755)
     return [str(path)]
 
 

@@ -13,6 +13,9 @@ import pytest
 from processes import list_group
 
 from pytest_llmcompiler.judge import source_texts
+from pytest_llmcompiler.judge.settings import JudgeSettings
+from pytest_llmcompiler.service import questions
+from pytest_llmcompiler.service.sample import Sample
 
 BEGIN = """
 import itertools, multiprocessing, os, signal, sys, threading, time
@@ -91,14 +94,29 @@ def test_nothing_is_left_where_the_parent_is_killed(work: str) -> None:
         assert not Path(folder).exists()
 
 
-def test_source_texts_that_nobody_asks_for_are_removed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(source_texts, "_KEPT_SECONDS", 0.05)
-    monkeypatch.setattr(source_texts, "_SWEEP_SECONDS", 0.0)
-    first = source_texts.write_source("int first;")
-    time.sleep(0.1)
-    second = source_texts.write_source("int second;")
-    assert second.exists() and not first.exists()
-    assert source_texts.write_source("int first;") == first and first.read_text() == "int first;"
+def test_source_texts_that_no_request_names_are_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source_texts, "_MOST_UNHELD_BYTES", 10)
+    texts = source_texts.SourceTexts()
+    held, request = texts.write("int held; "), source_texts.SourceTexts()  # any object
+    texts.hold(str(held), request)
+    texts.hold("/none/of/these.c", request)
+    paths = [texts.write(f"int text{number};") for number in range(3)]
+    assert [path.exists() for path in (held, *paths)] == [True, False, False, True]
+    assert texts.write("int text0;") == paths[0] and paths[0].read_text() == "int text0;"
+    assert len(texts) == 2
+    del request
+    texts.write("int text1;")
+    assert [path.exists() for path in (held, *paths)] == [False, False, True, False]
+
+
+def test_a_judge_keeps_the_source_texts_of_its_latest_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source_texts, "_MOST_UNHELD_BYTES", 0)
+    monkeypatch.setattr(questions, "_KEPT_CHARACTERS", 100)
+    encoded = questions.EncodedQuestions(JudgeSettings(), explain=False)
+    before = source_texts.count_sources()
+    for number in range(20):
+        encoded.encode(Sample(f"int f{number:02}(void) {{ return {number}; }}", f"f{number:02}", ""))
+    assert source_texts.count_sources() - before == 4  # 3 of 32 characters, and one whose question has just gone
 
 
 def test_a_thread_that_ends_takes_no_process_with_it() -> None:

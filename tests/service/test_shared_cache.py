@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from caches import new_cache
+from caches import new_cache, without_compiler
 
 from pytest_llmcompiler import CaseError, Judge, Sample
 from pytest_llmcompiler.emulator import engine_build
@@ -80,8 +80,7 @@ def test_the_files_of_a_function_are_enough_for_another_machine(
     assert sorted(list_missing(files)) == sorted(files)
     store_files(files)
     assert list_missing(files) == []
-    for variable in ("ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR"):  # without them the compiler does not work
-        monkeypatch.setenv(variable, "/dev/null/none")
+    monkeypatch.setenv("PYTHONPATH", without_compiler(tmp_path))
     with Judge(1, examples=20) as judge:
         assert judge.check(SAMPLE) == first
         with pytest.raises(CaseError):

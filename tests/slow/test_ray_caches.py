@@ -6,8 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from caches import new_cache
-from faces import ZIG_CACHE
+from caches import new_cache, without_compiler
 from ray_clusters import EXAMPLES, judge_quietly, list_actors, make_sample, open_cluster, wait_until
 
 from pytest_llmcompiler.service.ray_judge import RayJudge
@@ -28,8 +27,7 @@ def test_files_are_sent_to_a_machine_with_a_cache_of_its_own(tmp_path: Path, mon
     monkeypatch.delenv("LLMC_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     one, two = ({"LLMC_CACHE": str(cache)} for cache in caches)
-    one["ZIG_GLOBAL_CACHE_DIR"] = ZIG_CACHE  # the compiler need not build its C library again
-    two |= {"ZIG_GLOBAL_CACHE_DIR": "/dev/null/none", "ZIG_LOCAL_CACHE_DIR": "/dev/null/none"}
+    two["PYTHONPATH"] = without_compiler(tmp_path)
     with open_cluster({"env_vars": one}) as cluster, RayJudge(2, examples=EXAMPLES) as judge:
         assert judge.check(samples[1]) == expected[1]
         cluster.add_node(num_cpus=1, env_vars=two)

@@ -8,7 +8,6 @@ from typing import Any
 
 import jsonschema
 import pytest
-from faces import ZIG_CACHE
 from sources import TWICE_C, TWICE_IR
 
 from pytest_llmcompiler.targets import get_target
@@ -18,8 +17,7 @@ SCHEMA = json.loads(files("pytest_llmcompiler.report").joinpath("record.schema.j
 
 
 @pytest.fixture
-def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
-    monkeypatch.setenv("ZIG_GLOBAL_CACHE_DIR", ZIG_CACHE)
+def project(pytester: pytest.Pytester) -> pytest.Pytester:
     pytester.makeini("[pytest]\nllmc_cases = cases\nllmc_examples = 10\nllmc_task = asm,ir,tune,disassemble\n")
     (pytester.path / "cases").mkdir()
     (pytester.path / "cases" / "a.c").write_text(TWICE_C)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import capstone
 import pytest
-from faces import ZIG_CACHE, CaseOf, Compile
+from faces import CaseOf, Compile
 
 from pytest_llmcompiler import check
 from pytest_llmcompiler.assembler import gas
@@ -419,9 +419,7 @@ def test_structs_that_are_passed_in_vector_registers(
 
 
 @pytest.fixture
-def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
-    # pytester gives each test its own home directory, in which zig would build musl again.
-    monkeypatch.setenv("ZIG_GLOBAL_CACHE_DIR", ZIG_CACHE)
+def project(pytester: pytest.Pytester) -> pytest.Pytester:
     pytester.makefile(".c", one="int one(int x) { return x ^ 1; }\n")
     return pytester
 

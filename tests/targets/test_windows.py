@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from faces import ZIG_CACHE, CaseOf, Compile
+from faces import CaseOf, Compile
 
 from pytest_llmcompiler.assembler import gas, masm
 from pytest_llmcompiler.assembler.assemble import assemble
@@ -477,8 +477,7 @@ def test_ir_for_linux_is_retargeted(compiled: Compile) -> None:
         compiled(bound, ".ll", target=TARGET.name).ir  # noqa: B018
 
 
-def test_a_session_for_windows(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ZIG_GLOBAL_CACHE_DIR", ZIG_CACHE)
+def test_a_session_for_windows(pytester: pytest.Pytester) -> None:
     pytester.makefile(".c", one="int one(int x) { return x ^ 1; }\n")
     pytester.makeini("[pytest]\nllmc_cases = .\nllmc_target = x86_64-windows\nllmc_examples = 10\n")
     result = pytester.runpytest("-v", "--llmc-model=reference", "--llmc-record=r.jsonl")

@@ -42,15 +42,15 @@ class JudgeApplication:
         self.on_start: Callable[[], object] = lambda: None
         """Called in the event loop, before the first request."""
         self.admission = Admission(limits.queue)
-        self._metrics = ServiceMetrics(self.admission, judge.workers)
+        self.metrics = ServiceMetrics(self.admission, judge.workers)
         routes = [*self._build_posts((JUDGE_FACE, *faces), limits), *self._build_gets(constants)]
         application = Starlette(routes=routes, lifespan=self._live)
-        self.gate = Gate(application, token, limits, self._metrics, [route.path for route in routes])
+        self.gate = Gate(application, token, limits, self.metrics, [route.path for route in routes])
 
     def _build_posts(self, faces: Sequence[Face], limits: ServiceLimits) -> list[Any]:
         from starlette.routing import Route
 
-        parts = self._judge, limits, self.admission, self._metrics
+        parts = self._judge, limits, self.admission, self.metrics
         return [Route(face.path, FaceEndpoint(face, *parts), methods=["POST"]) for face in faces]
 
     def _build_gets(self, constants: Mapping[str, object]) -> list[Any]:
@@ -86,7 +86,7 @@ class JudgeApplication:
     async def _show_metrics(self, _: Any) -> Any:
         from starlette.responses import Response
 
-        text, media_type = self._metrics.format()
+        text, media_type = self.metrics.format()
         return Response(text, headers={"content-type": media_type})
 
     async def _show_schema(self, _: Any) -> Any:

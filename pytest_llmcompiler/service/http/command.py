@@ -103,7 +103,7 @@ class _RunningServer:
         self._server = uvicorn.Server(
             uvicorn.Config(
                 self._application.gate,
-                http=build_protocol(limits),
+                http=build_protocol(limits, application.metrics),
                 lifespan="on",
                 access_log=False,
                 log_level="warning",
@@ -111,6 +111,7 @@ class _RunningServer:
                 timeout_graceful_shutdown=1,  # `_end` has waited for the answers
             )
         )
+        application.metrics.count_connections = self._server.server_state.connections.__len__
 
     def run(self, listener: socket.socket) -> int:
         self._server.run(sockets=[listener])

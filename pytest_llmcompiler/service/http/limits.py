@@ -18,7 +18,7 @@ class ServiceLimits:
     queue: int = 8192
     """The most samples of all requests that wait for a verdict at one time."""
     connections: int = 512
-    """The most connections at one time. One more is closed at once."""
+    """The most connections at one time. One more is answered with 503 and closed."""
     body_seconds: float = 60.0
     """Seconds that a client has to send a body, and from the connection on to send a request."""
     send_seconds: float = 30.0

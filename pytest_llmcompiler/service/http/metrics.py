@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import typing
+from collections.abc import Callable
 
+from pytest_llmcompiler.judge.source_texts import count_sources
 from pytest_llmcompiler.judge.verdict import KINDS, Kind
 from pytest_llmcompiler.service.http.admission import Admission
 from pytest_llmcompiler.service.http.refusals import Reason
@@ -21,6 +23,8 @@ class ServiceMetrics:
     def __init__(self, admission: Admission, workers: int) -> None:
         from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+        self.count_connections: Callable[[], int] = lambda: 0
+        """How many connections there are; given by whoever has them."""
         self._registry = registry = CollectorRegistry()
         self._requests = Counter("llmc_requests", "Requests with an answer", ["path", "status"], registry=registry)
         self._refused = Counter("llmc_refused_requests", "Requests that were refused", ["reason"], registry=registry)
@@ -44,6 +48,14 @@ class ServiceMetrics:
         )
         waiting = Gauge("llmc_queue_samples", "Samples that wait for a verdict", registry=registry)
         waiting.set_function(lambda: admission.waiting)
+        requests = Gauge(
+            "llmc_waiting_requests", "Requests that were taken and have no whole answer", registry=registry
+        )
+        requests.set_function(lambda: admission.answering)
+        connections = Gauge("llmc_connections", "Connections of clients", registry=registry)
+        connections.set_function(lambda: self.count_connections())
+        sources = Gauge("llmc_source_files", "Source texts that are kept as files", registry=registry)
+        sources.set_function(count_sources)
         Gauge("llmc_queue_limit", "The most samples that may wait", registry=registry).set(admission.limit)
         Gauge("llmc_workers", "Judge processes at most", registry=registry).set(workers)
         for kind in KINDS:

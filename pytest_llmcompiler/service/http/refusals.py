@@ -14,7 +14,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 """The four types of ASGI: https://asgi.readthedocs.io/en/latest/specs/main.html"""
 
-Reason = Literal["token", "host", "media-type", "body", "batch", "json", "fields", "files", "queue", "closing", "slow"]
+Reason = Literal[
+    "token", "host", "media-type", "body", "batch", "json", "fields", "files", "queue", "connections", "closing", "slow"
+]
 """Why a request is refused, as `/metrics` counts it."""
 MAX_FIELDS = 20
 """The most fields that one answer names."""
