@@ -164,7 +164,7 @@ class CallMonitor:
             self._detour(functools.partial(self._end_call, callee, self._read_registers(names)))
 
     def _read_registers(self, names: tuple[str, ...]) -> dict[str, int]:
-        return {name: self._guest.register(name) for name in names}
+        return {name: self._guest.whole_register(name) for name in names}
 
     def _end_call(self, callee: CalledFunction, preserved: Mapping[str, int]) -> None:
         """Make garbage of what a call leaves undefined; `preserved` are registers with their values before it."""
@@ -174,7 +174,7 @@ class CallMonitor:
             self._uninitialised.clobber_registers(with_upper_halves=not preserved)
             preserved = {**results, **preserved}
         for name, value in preserved.items():
-            guest.set_register(name, value)
+            guest.set_whole_register(name, value)
         if callee.is_narrow and (is_varied or callee.has_garbage):
             scalar = guest.convention.return_register
             result = guest.register(scalar).to_bytes(8, "little")[:4]

@@ -30,6 +30,7 @@ from pytest_llmcompiler.values.layout import PAGE, STREAMS, STUBS, Layout
 
 _READ, _READ_EXECUTE = unicorn.UC_PROT_READ, unicorn.UC_PROT_READ | unicorn.UC_PROT_EXEC
 _READ_WRITE = unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE
+_XMM_MASK = (1 << 8 * XMM_BYTES) - 1
 
 
 class RunEnd(NamedTuple):
@@ -263,6 +264,15 @@ class Guest:
         """Set a register."""
         self.registers.write(self.numbers[name], value)
 
+    def whole_register(self, name: str) -> int:
+        """The value of a register, of a vector register with what the emulator does not have of it."""
+        return self.register(name) | self.uppers.read(name) << 8 * XMM_BYTES
+
+    def set_whole_register(self, name: str, value: int) -> None:
+        """Set a register, as `whole_register` has read it."""
+        self.set_register(name, value & _XMM_MASK)
+        self.uppers.give_back(name, value >> 8 * XMM_BYTES)
+
     def set_low_bytes(self, register: str, data: bytes) -> None:
         """Set the lowest bytes of a register, as a function does whose result is narrower than the register."""
         if len(data) > XMM_BYTES:
@@ -287,7 +297,7 @@ class Guest:
         known = known or {}
 
         def read_register(name: str) -> int:
-            return known[name] if name in known else self.register(name) | self.uppers.read(name) << 8 * XMM_BYTES
+            return known[name] if name in known else self.whole_register(name)
 
         def read_area(offset: int, size: int) -> bytes:
             return self.read(

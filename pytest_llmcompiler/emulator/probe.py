@@ -21,8 +21,11 @@ from pytest_llmcompiler.targets.abi import CallSetup
 from pytest_llmcompiler.values.layout import Layout
 from pytest_llmcompiler.values.program_input import ProgramInput
 
-_MAX_INSTRUCTIONS = 4_000_000
-"""Instructions of a run whose loops count no steps: as many as a reference may take on an input."""
+_INSTRUCTIONS_PER_STEP = 14
+"""Instructions for each step that a run may take, where loops count no steps: 4 million for the longest of the usual
+runs, as many as a reference may take on an input."""
+_STEPS_PER_INSTRUCTION = 0.4
+"""Steps that take as long as an instruction that the emulator counts, 0.1 µs."""
 _MAX_HOST_COST = 300
 """Cost of the host in a run, in external calls (`Machine.host_cost`). A run that costs more takes too long to be
 repeated for each candidate."""
@@ -71,7 +74,7 @@ class Probe:
     def __init__(self, machine: Machine, limit_instructions: bool, most_host_cost: int = _MAX_HOST_COST) -> None:
         self._most_host_cost = most_host_cost
         self._machine, self._guest = machine, machine.guest
-        self._instruction_limit = _MAX_INSTRUCTIONS if limit_instructions else 0
+        self._instructions_per_step = _INSTRUCTIONS_PER_STEP if limit_instructions else 0
         symbols = machine.program.symbols
         self._comparisons, self._relations, self._nearness, self._indices = (
             (self._find_host_address(symbols[f"llmc_{name}"].address), symbols[f"llmc_{name}"].size)
@@ -132,21 +135,23 @@ class Probe:
         The program counts its own steps (edges), which is faster than to have the emulator count instructions. A run
         of more than `max_steps`, or of more work for the host than a test may take, has the outcome `limit`.
         """
-        limit = self._instruction_limit
-        return self._run_counted(lambda: self._machine.run(layout, call, limit, outcome_only=True), max_steps)
+        return self._run_counted(lambda limit: self._machine.run(layout, call, limit, outcome_only=True), max_steps)
 
     def run_process(self, program: ProgramInput, max_steps: int) -> Observation:
         """Run the whole program on an input, as `run` runs the function."""
-        return self._run_counted(lambda: self._machine.run_process(program, self._instruction_limit), max_steps)
+        return self._run_counted(lambda limit: self._machine.run_process(program, limit), max_steps)
 
-    def _run_counted(self, run: Callable[[], Observation], max_steps: int) -> Observation:
+    def _run_counted(self, run: Callable[[int], Observation], max_steps: int) -> Observation:
+        """`run` takes the most instructions; 0: any number."""
         self._texts.clear()
         self._letters.clear()
         self._searches = 0
         self._text_features.clear()
         self._set_step_limit(max_steps)
-        observation = run()
+        instruction_limit = self._instructions_per_step * max_steps
+        observation = run(instruction_limit)
         steps, host_cost = self.steps, self._machine.host_cost
+        is_too_long = steps > max_steps or host_cost > self._most_host_cost
         self.effort = steps + _STEPS_PER_CALL * host_cost
         records = self._record_count.value
         self.cost = (
@@ -156,7 +161,8 @@ class Probe:
             + STEPS_PER_MICROSECOND * self._machine.host_microseconds
             + self._reset_cost
         )
-        is_too_long = steps > max_steps or host_cost > self._most_host_cost
+        if observation.outcome == "limit" and not is_too_long:
+            self.cost += int(instruction_limit * _STEPS_PER_INSTRUCTION)
         return replace(observation, outcome="limit") if is_too_long else observation
 
     def run_program(self, limit: int) -> Observation:

@@ -23,6 +23,11 @@ class UpperParts:
         """Set the bytes above the lowest 16 of a register when the code runs on."""
         self._given[int(name.removeprefix(_START))] = data
 
+    def give_back(self, name: str, upper: int) -> None:
+        """Set the whole upper part of a register, as `read` gave it; nothing of a register that has none."""
+        if self._has_upper_part(name):
+            self.give(name, upper.to_bytes(_UPPER_BYTES, "little"))
+
     def widen(self, registers: bytes, fill: int) -> bytes:
         """Registers of 16 bytes each with their upper parts: what was given, and then `fill`, a number of 64 bits."""
         lowest = (registers[start : start + XMM_BYTES] for start in range(0, len(registers), XMM_BYTES))
@@ -42,7 +47,11 @@ class UpperParts:
 
     def read(self, name: str) -> int:
         """The upper part of a register, as a number; 0 of a register that has none, and where no code has stopped."""
-        if not self._observed or not name.startswith(_START):
+        if not self._has_upper_part(name):
             return 0
         start = int(name.removeprefix(_START)) * _UPPER_BYTES
         return int.from_bytes(self._observed[start : start + _UPPER_BYTES], "little")
+
+    def _has_upper_part(self, name: str) -> bool:
+        """Whether code has stopped with an upper part of this register."""
+        return bool(self._observed) and name.startswith(_START)

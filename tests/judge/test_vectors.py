@@ -91,7 +91,8 @@ typedef float floats __attribute__((vector_size({size})));
 struct box {{ floats v; }};
 struct pair {{ floats a, b; }};
 floats sample(floats at, int n);
-floats scaled(floats a, float s) {{ return a * s; }}
+__attribute__((noinline)) floats scaled(floats a, float s) {{ return a * s; }}
+floats asked(floats a) {{ return sample(scaled(a, 2), 1) + sample(a, 2) - scaled(a, 3); }}
 struct box boxed(floats v, struct box b) {{ b.v[0] += v[{last}]; return b; }}
 struct pair paired(struct pair t, floats v) {{ t.a += v; t.b -= v; return t; }}
 floats filtered(floats at, int n) {{
@@ -126,6 +127,10 @@ def test_vectors_of_the_size_of_avx_registers(
         verdict = Harness(compiled(source), function, settings).judge(text)
         assert verdict.kind == "pass", (function, verdict)
     assert register in text
+    reference = compiled(source)
+    verdict = Harness(reference, "asked", settings).judge(reference.texts.assembly("asked", "O2"))
+    assert verdict.kind == "pass", verdict
+    assert verdict.detail["dropped"] == {}  # upper parts of results are not lost in any run
     wrong = "scaled:\n vbroadcastss %xmm1, %xmm1\n vmulps %xmm1, %xmm0, %xmm0\n ret\n"  # the upper parts are zeros
     verdict = Harness(compiled(source), "scaled", settings).judge(wrong)
     assert (verdict.kind, verdict.detail["native"]) == ("mismatch", True)
