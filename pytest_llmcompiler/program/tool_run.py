@@ -17,7 +17,7 @@ from typing import Generic, NamedTuple, TypeVar
 from pytest_llmcompiler.errors import ClangError
 
 _TIMEOUT_SECONDS = 600
-"""Limit of one call of the toolchain. Nothing takes as long, unless many times as many processes as there are cores run."""
+"""Limit of one call of the toolchain. None takes as long by itself, but many processes may share few cores."""
 _ADDRESS_BYTES = 4 << 30
 """Address space of each process of the toolchain. A few lines of macros can make clang take all memory there is."""
 

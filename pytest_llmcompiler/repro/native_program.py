@@ -33,6 +33,13 @@ _RUNNER_FILES = {
     SHARED_HEADER: "how code runs on the processor itself, as in the judge",
 }
 _LINKING = ("--gc-sections", "--compress-debug-sections=zlib")
+_LINK_SCRIPT = f"""
+import pathlib, sys
+from pytest_llmcompiler.program.static_link import link
+program = pathlib.Path("run")
+program.write_bytes(link([pathlib.Path(name).read_bytes() for name in sys.argv[1:]], *{_LINKING!r}))
+program.chmod(0o755)
+"""
 _ENVIRONMENT_FUNCTION = re.compile(r"clock\w*|time|gettimeofday|timespec_get|times|getpid|gettid|getrandom|getentropy")
 """Library functions whose results the judge derives from the input, and that a native run gets from the machine."""
 
@@ -149,18 +156,18 @@ def _format_breakpoint(reproducer: Reproducer) -> str:
 
 
 def _format_build_script(libraries: tuple[str, ...]) -> str:
-    """A script that builds `run` from the other files, with the bundled toolchain."""
+    """A script that builds `run` from the other files, with this package and its toolchain."""
     objects = " ".join(("candidate.o", "program.o", "input.o", "runner.o", *libraries))
     clang = f"-m ziglang cc -target {get_target().zig_target}"
     return "\n".join((
         "#!/bin/sh",
-        "# Needs ziglang, as the package that wrote this file does: PYTHON=... names a Python that has it.",
+        "# Needs pytest-llmcompiler, which wrote this file: PYTHON=... names a Python that has it.",
         'set -e; cd "$(dirname "$0")"',
         f'[ -n "$PYTHON" ] || PYTHON={shlex.quote(sys.executable)}',
         f'"$PYTHON" {clang} {" ".join(_FREESTANDING)} -c runner.c -o runner.o',
         f'"$PYTHON" {clang} {" ".join(_FREESTANDING)} -c input.c -o input.o',
         f'"$PYTHON" {clang} -O0 -w -fno-sanitize=all -c program.ll -o program.o',
-        f'"$PYTHON" {clang} -static -no-pie {" ".join(_LINKING)} -o run {objects}',
+        f'"$PYTHON" -c {shlex.quote(_LINK_SCRIPT)} {objects}',
     )) + "\n"  # fmt: skip
 
 
