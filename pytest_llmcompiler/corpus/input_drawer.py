@@ -24,7 +24,7 @@ from pytest_llmcompiler.corpus.va_lists import draw_va_list
 from pytest_llmcompiler.program.case import ArgRule
 from pytest_llmcompiler.values.c_types import FILE, UNTYPED, Array, Float, Function, Int, Param, Pointer, Struct, Type
 from pytest_llmcompiler.values.input import Alias, Callback, Links, Object, PointerTarget, StandardStream
-from pytest_llmcompiler.values.layout import MAX_OBJECT_BYTES, SMALL_SLOTS
+from pytest_llmcompiler.values.layout import ALIGNED_SLOTS, LARGE_SLOTS, MAX_OBJECT_BYTES, PAGE, SMALL_SLOTS
 from pytest_llmcompiler.values.va_list import SLOT, is_va_list
 
 Encoded = tuple[bytes, Links]
@@ -39,6 +39,9 @@ _MAX_DRAWN_ELEMENTS = 120
 examples that are too large."""
 _MAX_ARRAYS, _MAX_STRUCTS, _MAX_SCALARS = 6, 12, 40
 """Elements of one array that are drawn, by their kind: arrays, structs and pointers, anything else."""
+_MAX_OBJECTS = (SMALL_SLOTS - 1, SMALL_SLOTS - 8)
+"""Objects of an input above which pointers are null: those that are arguments or variables, and those in objects, which
+leave some for the others. One is left for a result in memory."""
 _WORD_BYTES = 8
 """An object behind a `void *` is drawn in units of so many bytes."""
 _MAX_COUNTED_TEXT, _MAX_TERMINATED_TEXT = 256, 200
@@ -133,9 +136,14 @@ class InputDrawer:
         self._elements_left = _MAX_DRAWN_ELEMENTS
 
     @property
-    def has_objects(self) -> bool:
-        """Whether this input has any object."""
-        return bool(self._objects)
+    def can_be_aligned(self) -> bool:
+        """Whether this input has objects, and no more than there is room for at 4 GiB aligned addresses."""
+        large = self._count_large()
+        return bool(self._objects) and len(self._objects) - large < len(ALIGNED_SLOTS) - LARGE_SLOTS
+
+    def _count_large(self) -> int:
+        """The objects of this input that are larger than a page. There is room for few."""
+        return sum(element.size * count > PAGE for element, count in self._objects)
 
     # -- members
 
@@ -337,8 +345,12 @@ class InputDrawer:
             return _draw_stream(draw, rule, depth)
         null: Encoded = bytes(8), ()
         # There is no room for more objects: the input could not be laid out.
-        is_full = depth > 0 and len(self._objects) >= SMALL_SLOTS
-        if is_full or depth >= _MAX_DEPTH or (target is not None and target.size > MAX_OBJECT_BYTES):
+        is_full = len(self._objects) >= _MAX_OBJECTS[min(depth, 1)]
+        if (
+            (is_full and not rule.non_null)
+            or depth >= _MAX_DEPTH
+            or (target is not None and target.size > MAX_OBJECT_BYTES)
+        ):
             return null
         if not rule.non_null and not is_va_list(type) and draw(_IS_NULL[min(depth, 3) if count is None else 0]):
             return null
@@ -373,6 +385,8 @@ class InputDrawer:
         if count is None:  # where these are too few elements, the reference faults and the input is repaired
             count = 1 if isinstance(element, (Struct, Pointer)) and element is not SLOT else draw(_FREE_COUNTS)
             count *= _WORD_BYTES if element == UNTYPED else 1
+        if count * element.size > PAGE and depth and self._count_large() >= LARGE_SLOTS:
+            return bytes(8), ()
         self._open_objects.append(len(self._objects))
         self._objects.append((element, count))
         data, links = self._draw_elements(draw, element, count, depth + 1)

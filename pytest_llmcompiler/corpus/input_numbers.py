@@ -13,6 +13,8 @@ from pytest_llmcompiler.values.input import Input, Object, Value, list_objects, 
 
 _MAX_NUMBERS = 256
 """Numbers of an input that are considered. Later elements of long arrays are left alone."""
+_MAX_MEMBER_NUMBERS = 64
+"""The same of one array in a structure: members behind a large one count too."""
 _WORDS = {size: struct.Struct(f"<{letter}") for size, letter in ((1, "B"), (2, "H"), (4, "I"), (8, "Q"))}
 """The formats of unsigned numbers, by their bytes."""
 
@@ -138,7 +140,10 @@ class InputNumbers(Sequence[InputNumber]):
         elif isinstance(type, Struct) and not type.opaque:
             for field in type.fields[:1] if type.union else type.fields:
                 if not field.bits:
-                    self._add_inside(kind, owner, field.type, data, start + field.offset)
+                    part = field.type
+                    if isinstance(part, Array) and part.count > _MAX_MEMBER_NUMBERS:
+                        part = Array(part.element, _MAX_MEMBER_NUMBERS)
+                    self._add_inside(kind, owner, part, data, start + field.offset)
 
     def _number_type(self, type: Type) -> Int | None:
         """The type as which a part of an input is a number; None for what is none."""

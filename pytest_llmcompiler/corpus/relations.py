@@ -108,15 +108,22 @@ def relations_by_name(
 def _add_named_lengths(
     relations: ParameterRelations, names: Sequence[str], types: Sequence[Type], buffers: Sequence[int]
 ) -> None:
-    """Add the lengths that names suggest: n counts both buffers in `(dst, src, n)`, and `values` in `(n, values)`."""
+    """Add the lengths that names suggest: n counts both buffers in `(dst, src, n)`, and `values` in `(n, values)`. In
+    `(parser, text, n)` it does not count `parser`, a structure that has the text handed to it."""
     for index, (name, type) in enumerate(zip(names, types, strict=True)):
         if not _is_count(type) or index in relations.length_of or not _LENGTH_NAME.search(name):
             continue
         unmeasured = [buffer for buffer in buffers if buffer not in relations.measured]
         before = [buffer for buffer in unmeasured if buffer < index]
+        if before and not _leads_to_struct(types[before[-1]]):
+            before = [buffer for buffer in before if not _leads_to_struct(types[buffer])]
         measured = before or unmeasured[:1]
         if measured:
             relations.length_of[index] = tuple(measured)
+
+
+def _leads_to_struct(type: Type) -> bool:
+    return isinstance(type, Pointer) and isinstance(type.target, Struct)
 
 
 def _find_within(types: Sequence[Type]) -> dict[int, int]:

@@ -71,7 +71,7 @@ def build_input_strategy(
         variable_values = tuple(_draw_globals(draw, drawer, variables, variable_relations, possible))
         if reads_input:
             variable_values = (*variable_values, (STANDARD_INPUT, point_to_text(_draw_text(draw, hints))))
-        is_4gib_aligned = drawer.has_objects and draw(_IS_4GIB_ALIGNED)
+        is_4gib_aligned = drawer.can_be_aligned and draw(_IS_4GIB_ALIGNED)
         environment_seed = draw.integer(0, environment_seeds - 1)
         input = Input(args, environment_seed, variable_values, is_4gib_aligned)
         return possible.draw(draw, possible.restrict(input))

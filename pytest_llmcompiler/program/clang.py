@@ -374,10 +374,11 @@ def _include_flags(folders: Sequence[str]) -> list[str]:
 
 
 def header_folders(target: Target) -> list[str]:
-    """The folders of musl's headers, those of the architecture first. The headers of a guest come before all of them.
+    """The folders of musl's headers, those of the architecture first. Before all of them come the headers of a guest,
+    or those that add to musl's what programs take from glibc's.
 
     A system clang needs these too: its headers must fit the C library that is linked.
     """
     root = Path(_zig()).parent / "lib" / "libc" / "include"
-    own = [str(target.foreign_system.header_folder)] if target.foreign_system else []
-    return own + [str(root / name) for name in target.header_folders if (root / name).is_dir()]
+    own = target.foreign_system.header_folder if target.foreign_system else Path(__file__).with_name("gnu_headers")
+    return [str(own)] + [str(root / name) for name in target.header_folders if (root / name).is_dir()]

@@ -29,6 +29,7 @@ from pytest_llmcompiler.program.ir_queries import (
 )
 from pytest_llmcompiler.program.ir_rewrites import split_multiply_add
 from pytest_llmcompiler.program.library import add_library
+from pytest_llmcompiler.program.pointed_structs import find_pointed_structs
 from pytest_llmcompiler.program.runtime_objects import start_compiling, start_with_block_counters, start_with_coverage
 from pytest_llmcompiler.program.symbol_facts import SymbolFacts, read_symbol_facts
 from pytest_llmcompiler.program.texts import FunctionTexts, ProgramTexts
@@ -150,6 +151,8 @@ class Reference(CompiledProgram):
         types |= {
             name: replace(types[name], result=None) for name in resultless_functions(self.module) if name in types
         }
+        pointed = find_pointed_structs(self.program_module, types)
+        types |= signature.add_pointed_structs(self.debug_image, types, pointed, self.vector_sizes)
         return types | signature.add_unnamed_types(self.program_module, types)
 
     @functools.cached_property

@@ -40,6 +40,10 @@ if TYPE_CHECKING:
 
 _TRANSPARENT_TAGS = ("DW_TAG_typedef", "DW_TAG_const_type", "DW_TAG_volatile_type", "DW_TAG_restrict_type")
 """Entries that stand between a use of a type and the type itself."""
+_STRUCT_TAGS = ("DW_TAG_structure_type", "DW_TAG_union_type", "DW_TAG_typedef")
+"""Entries that give a struct or union its name in C."""
+_MAX_POINTED = 1 << 16
+"""The most bytes of a struct that a `void *` is taken to lead to: inputs have no larger ones."""
 _VECTOR = re.compile(r"<(\d+) x (?:i8|i16|i32|i64|float|double)>")
 """A vector of IR of which each element has an address in memory."""
 _WORD = 8
@@ -76,6 +80,40 @@ def signatures_from_dwarf(
         for die in unit.get_top_DIE().iter_children()
         if die.tag == "DW_TAG_subprogram" and "DW_AT_name" in die.attributes and "DW_AT_low_pc" in die.attributes
     }
+
+
+def add_pointed_structs(
+    data: bytes, types: Mapping[str, Function], pointed: Mapping[str, Mapping[int, str]], vector_sizes: Collection[int]
+) -> dict[str, Function]:
+    """The functions of which `void *` parameters lead to structs (`find_pointed_structs`), with these as types.
+
+    The structs are those of an ELF file with DWARF 4. One that inputs can't have leaves its parameter as it is.
+    """
+    structs = _find_structs(data, {name for names in pointed.values() for name in names.values()}, vector_sizes)
+    changed = {}
+    for function, names in pointed.items():
+        params = list(types[function].params)
+        for at, name in names.items():
+            if name in structs:
+                old = params[at].type
+                is_const = isinstance(old, Pointer) and old.const
+                params[at] = replace(params[at], type=Pointer(structs[name], is_const))
+        changed[function] = replace(types[function], params=tuple(params))
+    return changed
+
+
+def _find_structs(data: bytes, names: Collection[str], vector_sizes: Collection[int]) -> dict[str, Struct]:
+    """The structs and unions with these tags, or with these `typedef`s and no tag, that inputs can have."""
+    if not names:
+        return {}
+    reader, found = _DebugInfoReader(vector_sizes), dict[str, Struct]()
+    for unit in _open_dwarf(data).iter_CUs():
+        for die in unit.get_top_DIE().iter_children():
+            name = _text(die, "DW_AT_name") if die.tag in _STRUCT_TAGS else ""
+            type = reader.named(die) if name in names else None
+            if isinstance(type, Struct) and type.size <= _MAX_POINTED and not find_unsupported(type):
+                found.setdefault(name, type)
+    return found
 
 
 def own_function_lines(data: bytes) -> dict[str, int]:
@@ -270,6 +308,10 @@ class _DebugInfoReader:
             ),
             variadic=any(child.tag == "DW_TAG_unspecified_parameters" for child in children),
         )
+
+    def named(self, die: DIE) -> Type | None:
+        """The type of an entry for a struct, a union or a `typedef`."""
+        return self._target(die) if die.tag == "DW_TAG_typedef" else self._type(die)
 
     def _passed(self, type: Type | None) -> Type | None:
         """The type of what is passed or returned."""

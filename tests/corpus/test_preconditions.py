@@ -29,6 +29,26 @@ int add(int a, int b) { return (int)((unsigned)a + (unsigned)b); }
 int plain(const int *values, int count) { unsigned s = 0; for (int i = 0; i < count; i++) s += (unsigned)values[i]; return (int)s; }
 """
 
+HANDLE = """
+typedef struct { long magic; int n; unsigned char buffer[4096]; long end_magic; } handle;
+int put(void *opaque, const unsigned char *bytes, int count) {
+    handle *h = opaque;
+    if (!h || h->magic != 0xabcdabcdL || h->end_magic != 0xdcbadcbaL) return -1;
+    if (h->n < 0 || count < 0 || count > 4096 - h->n) return -2;
+    for (int i = 0; i < count; i++) h->buffer[h->n++] = bytes[i];
+    return h->n;
+}
+"""
+
+
+def test_a_large_structure_behind_a_void_pointer_is_entered(compiled: Compile) -> None:
+    """The numbers behind its long array are compared too."""
+    program = compiled(HANDLE)
+    verdict = Harness(program, "put", JudgeSettings(40)).judge(program.texts.assembly("put", "O2"), explain=False)
+    assert verdict.passed
+    assert verdict.detail["coverage"]["edges"] >= 16
+
+
 # In each: a mistake that only inputs show which satisfy the precondition and are no trivial ones.
 WRONG = {
     "crlf": (

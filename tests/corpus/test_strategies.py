@@ -246,6 +246,9 @@ def test_relations_by_name() -> None:
     assert relations_by_name(["buf", "size", "idx"], [pointer, size, size]).length_of == {1: (0,)}
     assert relations_by_name(["buf", "size", "idx"], [pointer, size, size]).index_into == {2: 0}
     assert relations_by_name(["dst", "src", "n"], [pointer, pointer, size]).length_of == {2: (0, 1)}
+    owner = Pointer(Struct("struct parser", 16))
+    assert relations_by_name(["parser", "text", "n"], [owner, pointer, size]).length_of == {2: (1,)}
+    assert relations_by_name(["text", "points", "n"], [pointer, owner, size]).length_of == {2: (0, 1)}
     assert relations_by_name(["in", "in_size", "out", "out_size"], [pointer, size, pointer, size]).length_of == {
         1: (0,),
         3: (2,),
@@ -366,6 +369,26 @@ def test_objects_that_lead_to_many_others_fit_into_an_input(compiled: Compile) -
     harness = Harness(compiled(source), "cost", JudgeSettings(examples=30))
     assert len(harness.corpus.entries) >= 20
     assert not harness.corpus.dropped["too large"]
+
+
+MANY_GLOBALS = """
+struct line { struct line *next, *prev; char *text; long pad[4]; };
+struct table { struct line *first, *last; struct line lines[3]; char name[300]; } tables[4];
+struct line *a, *b, *c, *d, *e, *f, *g, *h; char large[3][5000]; char *texts[12];
+int count(struct line *l) {
+    int n = 0;
+    for (int i = 0; i < 4; i++) n += tables[i].first != 0;
+    for (int i = 0; i < 12; i++) n += texts[i] != 0;
+    struct line *all[] = {l, a, b, c, d, e, f, g, h};
+    for (int i = 0; i < 9; i++) n += all[i] && all[i]->next ? large[i % 3][0] != 0 : 0;
+    return n;
+}
+"""
+
+
+def test_inputs_of_many_variables_with_pointers_have_room(compiled: Compile) -> None:
+    harness = Harness(compiled(MANY_GLOBALS), "count", JudgeSettings(20))
+    assert harness.corpus.dropped["too large"] <= 2
 
 
 def test_the_sign_bit_alone_is_a_special_value_of_unsigned_integers() -> None:

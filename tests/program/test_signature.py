@@ -236,6 +236,39 @@ def test_thread_local_variables_do_not_stand_in_the_way(compiled: Compile) -> No
     assert "f" in compiled("_Thread_local int t; int f(int x) { return t + x; }").signatures
 
 
+POINTED = """
+#include <stdio.h>
+struct person { int age; const struct person *boss; };
+typedef struct { long magic; char text[40]; } handle;
+struct unknown;
+__BEGIN_DECLS
+int by_age(const void *a, const void *b) __THROW;
+__END_DECLS
+int by_age(const void *a, const void *b) { const struct person *p = a, *q = b; return p->age - q->age; }
+int by_boss(const void *a, const void *b) { return by_age(((struct person *)a)->boss, ((struct person *)b)->boss); }
+long magic_of(void *opaque) { handle *h; h = (handle *)opaque; return h->magic; }
+long handed_on(void *opaque) { return magic_of(opaque); }
+int either(void *p, int is_person) { return is_person ? ((struct person *)p)->age : ((handle *)p)->text[1]; }
+int number(const void *p) { return *(const int *)p; }
+int opaque(struct unknown *p) { return p != 0; }
+"""
+
+
+def test_void_pointers_lead_to_the_structs_that_they_are_taken_for(compiled: Compile) -> None:
+    """The source uses macros of glibc's <sys/cdefs.h> too."""
+    types = compiled(POINTED).signatures
+    shown = {name: [param.type.name for param in type.params] for name, type in types.items()}
+    assert shown == {
+        "by_age": ["const struct person *"] * 2,
+        "by_boss": ["const struct person *"] * 2,
+        "magic_of": ["struct *"],
+        "handed_on": ["struct *"],
+        "either": ["void *", "int"],
+        "number": ["const void *"],
+        "opaque": ["void *"],
+    }
+
+
 def test_old_style_definitions(compiled: Compile) -> None:
     signatures = compiled("long f(a, b) int a; char *b; { return a + *b; }").signatures["f"]
     assert signatures.name == "long (int, char *)"
