@@ -123,7 +123,7 @@ class ExternalCalls:
         seed = mix((layout.environment_seed, *seeds))
         self._write_pointees(arguments, seed)
         result = self._choose_result(type, arguments, seed)
-        self.calls.append(ExternalCall(name, descriptions))
+        self.calls.append(ExternalCall(name, descriptions, tuple(argument.type for argument in arguments)))
         reply = Reply(callee, passed, result, tuple(self._effects))
         self.records.append(CallRecord(type, arguments, pointees, reply, self._origin))
         self._uninitialised.clobber_registers()

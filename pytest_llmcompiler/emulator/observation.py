@@ -100,6 +100,8 @@ class ExternalCall:
     name: str
     """`callback N`, or the function's name."""
     args: tuple[Argument, ...]
+    types: tuple[Type, ...] = field(default=(), compare=False)
+    """The types of the arguments."""
 
 
 class Effect(NamedTuple):

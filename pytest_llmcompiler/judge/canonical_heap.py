@@ -25,7 +25,6 @@ from pytest_llmcompiler.emulator.memory import find_words
 from pytest_llmcompiler.emulator.observation import (
     ELSEWHERE,
     Argument,
-    ExternalCall,
     HeapBlock,
     Observation,
     PointerArgument,
@@ -86,7 +85,7 @@ class _HeapWalk:
             globals=tuple(self._rename(data, 0) for data in run.globals),
             heap=tuple(self._rename_block(index) for _, index in live),
             reachable_blocks=reachable,
-            calls=tuple(ExternalCall(call.name, tuple(map(self._rename_argument, call.args))) for call in run.calls),
+            calls=tuple(replace(call, args=tuple(map(self._rename_argument, call.args))) for call in run.calls),
         )
 
     # -- numbering

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 
@@ -14,10 +15,10 @@ from pytest_llmcompiler.emulator.observation import (
 )
 from pytest_llmcompiler.judge.difference import ComparisonContext, Difference
 from pytest_llmcompiler.judge.dont_care import DontCareBytes
-from pytest_llmcompiler.judge.format_c import format_bytes
+from pytest_llmcompiler.judge.format_c import format_bytes, format_value
 from pytest_llmcompiler.judge.location import CallArgument, CallNumber
 from pytest_llmcompiler.judge.value_equality import same_value
-from pytest_llmcompiler.values.c_types import Array, Int, Type, build_value_mask
+from pytest_llmcompiler.values.c_types import Array, Int, Struct, Type, build_value_mask, has_pointers
 from pytest_llmcompiler.values.input import STREAM_NAMES
 from pytest_llmcompiler.values.layout import GARBAGE, STREAMS
 
@@ -154,16 +155,27 @@ def _element_of(context: ComparisonContext, argument: PointerArgument) -> Type |
 def _format_call(context: ComparisonContext, call: ExternalCall | None) -> str:
     if call is None:
         return "no call"
-    return f"{call.name}({', '.join(_format_argument(context, argument) for argument in call.args)})"
+    arguments = map(functools.partial(_format_argument, context), call.types, call.args)
+    return f"{call.name}({', '.join(arguments)})"
 
 
-def _format_argument(context: ComparisonContext, argument: Argument) -> str:
+def _format_argument(context: ComparisonContext, type: Type, argument: Argument) -> str:
     if isinstance(argument, int):
-        return hex(argument) if argument > 0xFFFF else str(argument)
-    contents = f"[{format_bytes(argument.data)}]" if argument.data else ""
+        bits = 8 * type.size
+        return format_value(type, (argument & (1 << bits) - 1).to_bytes(type.size, "little"))
+    contents = _format_pointee(context, argument) if argument.data else ""
     if argument.is_value:
         pointees = argument.pointees if context.compares_pointees else ()
         return contents + "".join(f" -> [{format_bytes(pointee.data)}]" for pointee in pointees)
     stream = STREAM_NAMES[STREAMS.index(argument.address)] if argument.address in STREAMS else None
     pointer = {0: "NULL", ELSEWHERE: "&"}.get(argument.address, stream or hex(argument.address))
-    return f"{pointer}{contents}"
+    return contents if pointer == "&" and contents.startswith('"') else f"{pointer}{contents}"
+
+
+def _format_pointee(context: ComparisonContext, argument: PointerArgument) -> str:
+    """What an argument points to: as values where these are of a known type and hold no pointers, else as bytes."""
+    element, data = _element_of(context, argument), argument.data
+    if element is None or has_pointers(element) or len(data) % max(1, element.size) or argument.offset % element.size:
+        return f"[{format_bytes(data)}]"
+    is_aggregate = isinstance(element, (Array, Struct)) and len(data) == element.size
+    return format_value(element if is_aggregate else Array(element, len(data) // element.size), data)

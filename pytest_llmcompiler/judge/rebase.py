@@ -59,11 +59,8 @@ class AddressTranslator:
         return bytes(translated)
 
     def _translate_call(self, call: ExternalCall, expected: ExternalCall) -> ExternalCall:
-        return ExternalCall(
-            call.name,
-            tuple(self._translate_argument(*pair) for pair in zip(call.args, expected.args))
-            + call.args[len(expected.args) :],
-        )
+        translated = (self._translate_argument(*pair) for pair in zip(call.args, expected.args))
+        return replace(call, args=(*translated, *call.args[len(expected.args) :]))
 
     def _translate_argument(self, argument: Argument, expected: Argument) -> Argument:
         if isinstance(argument, int) and isinstance(expected, int):

@@ -78,7 +78,7 @@ def find_result_kinds(module: llvm.ModuleRef) -> dict[str, ResultKind]:
 def variadic_functions(module: llvm.ModuleRef) -> frozenset[str]:
     """The functions with `...` behind a parameter. Without one, C may have no prototype of the function."""
     return frozenset(
-        function.name for function in module.functions if re.search(r"\w, \.\.\.\)$", str(function.global_value_type))
+        function.name for function in module.functions if str(function.global_value_type).endswith(", ...)")
     )
 
 

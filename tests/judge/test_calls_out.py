@@ -697,3 +697,33 @@ def test_heap_objects_in_a_struct_by_value(
     text = compiled(STRUCTS.replace(*change)).texts.assembly("both", "O1")
     verdict = judged(STRUCTS, "both", text)
     assert verdict.kind == kind, str(verdict)
+
+
+SHOWN = """
+typedef float floats __attribute__((vector_size(16)));
+struct point { short x, y; };
+void put(double d, int n, _Bool b, floats v, struct point by_value, struct point *at, int *values, const char *text);
+void told(void)
+{
+    int values[1] = {7};
+    struct point p = {3, -2};
+    put(-1.5, -1, 1, (floats){1, 2, 3, 4}, p, &p, values, "abc");
+}
+"""
+
+
+def test_arguments_are_shown_as_values_of_their_types(judged: Judged) -> None:
+    point = "{.x = 3, .y = -2}"
+    call = f'put(-1.5, -1, true, {{1.0, 2.0, 3.0, 4.0}}, {point}, &{point}, &{{7}}, "abc")'
+    assert f"expected {call}, observed no call" in judged(SHOWN, "told", "told:\n\tret\n").message
+
+
+def test_a_function_with_dots_behind_a_vector_is_variadic(judged: Judged) -> None:
+    source = """typedef float floats __attribute__((vector_size(16)));
+floats first(floats v, ...) { return v; }
+floats ask(floats v) { return first(v, 1.0); }
+"""
+    call = "ask:\n\tpushq\t%rax\n{}\tcvtss2sd\t%xmm0, %xmm1\n\tcall\tfirst\n\tpopq\t%rcx\n\tret\n"
+    assert judged(source, "ask", call.format("\tmovb\t$2, %al\n")).kind == "pass"
+    verdict = judged(source, "ask", call.format("\tmovb\t$255, %al\n"))
+    assert (verdict.kind, "al is 255 at the call of first" in verdict.message) == ("abi", True), verdict
