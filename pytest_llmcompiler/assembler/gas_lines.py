@@ -36,6 +36,8 @@ _ASSIGNMENT = re.compile(rf'(?:({SYMBOL})|"([^"\\]+)")\s*(==?)(?!=)')
 _PLAIN_INSTRUCTION = re.compile(r"(\s*)([A-Za-z]\w*)(?:[ \t]+([\w$%(\[.*-][^=:\"'{]*)|\s*)")
 """A statement that can only be an instruction. Most statements are, and this is faster than reading them. No two parts
 that follow each other match the same characters: matching takes time linear in the length."""
+_SPECIAL = re.compile(r"[^\t !$-&(-.0-:<-~]")
+"""What may start a comment or a literal or end a statement (`#`, `/`, `"`, `'`, `;`), and all that is no ASCII text."""
 _KEPT_BYTES = 32 << 20
 """About the memory of the lines of one generation, of which two are kept. The answers to one function have some hundred
 lines, those to a hundred functions 50,000, which all are to have room in one: else many are read again and again."""
@@ -118,6 +120,8 @@ class GasLineReader:
         return line
 
     def _read_line(self, text: str) -> GasLine | None:
+        if not _SPECIAL.search(text):
+            return GasLine(text, tuple(self.read_statement(text, 0, len(text))), text.rstrip())
         try:
             spans, code = split_statements(ParsedAssembly(text, self._dialect, "only"))
         except AssemblyError:

@@ -45,6 +45,7 @@ class Dispatcher:
     def __init__(self, most_workers: int) -> None:
         self.workers: list[JudgeWorker] = []
         """The processes that run."""
+        self._most_workers = most_workers
         self._schedule = Schedule(self.workers, most_workers)
         self._in_flight: dict[bytes, Ticket] = {}
         """The requests that have no reply yet, by key."""
@@ -167,7 +168,7 @@ class Dispatcher:
                 self._watch_input(worker)
 
     def _start_worker(self) -> JudgeWorker:
-        worker = JudgeWorker()
+        worker = JudgeWorker(self._most_workers)
         self.workers.append(worker)
         self._by_descriptor[worker.output] = worker
         self._poll.register(worker.output, select.POLLIN)

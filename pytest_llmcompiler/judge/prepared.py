@@ -46,13 +46,14 @@ several are let go at once."""
 class PreparedFunctions:
     """The functions that were asked for last, each ready to judge, with their compiled cases.
 
-    At most `most_functions`, and fewer where the process has more than `most_megabytes`; None: than
-    `WORKER_MEGABYTES`, and than its part of the memory that is free now. The function that was asked for last is always
-    kept.
+    At most `most_functions`, and fewer where the process has more than `most_megabytes`; None: than `find_part` says of
+    the memory that is free now, for a pool of `processes`. The function that was asked for last is always kept.
     """
 
-    def __init__(self, most_functions: int = _MOST_FUNCTIONS, most_megabytes: int | None = None) -> None:
-        self._most_functions, self._most_megabytes = most_functions, most_megabytes
+    def __init__(
+        self, most_functions: int = _MOST_FUNCTIONS, most_megabytes: int | None = None, *, processes: int = 1
+    ) -> None:
+        self._most_functions, self._most_megabytes, self._processes = most_functions, most_megabytes, processes
         self._references: FileCache[Reference] = FileCache(most_functions)
         self._harnesses: dict[str, AnyHarness] = {}
         """By the keys of functions; the one that was asked for last is the last."""
@@ -119,11 +120,9 @@ class PreparedFunctions:
         return measure_memory(process, _read_resident) > limit and measure_memory(process) > limit
 
     def _find_most_bytes(self) -> int:
-        """Half of what is free is shared by the processes of all cores: a machine with room for all functions of a
-        batch does not load them again and again."""
         if self._most_megabytes is not None:
             return self._most_megabytes << 20
-        return max(WORKER_MEGABYTES << 20, measure_free_memory() // (2 * count_cores()))
+        return find_part(self._processes, count_cores(), measure_free_memory())
 
     def _forget(self, keys: Iterable[str]) -> None:
         for key in keys:
@@ -154,6 +153,14 @@ class PreparedFunctions:
         except CaseError as error:
             self._errors[key] = error, FileState.read(path), time.monotonic() + _ERROR_SECONDS
             raise
+
+
+def find_part(processes: int, cores: int, free: int) -> int:
+    """The bytes that a judge process may take, of a pool of `processes` on a machine with so many cores and so many
+    bytes of free memory. Half of that is shared by all processes: a machine with room for all functions of a batch does
+    not load them again and again. A process that is alone in its pool may have others beside it, such as the actors of
+    Ray, of which there are as many as cores."""
+    return max(WORKER_MEGABYTES << 20, free // (2 * (processes if processes > 1 else cores)))
 
 
 def _open_harness(reference: Reference, function: str, settings: JudgeSettings) -> AnyHarness:

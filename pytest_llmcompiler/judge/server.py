@@ -40,9 +40,9 @@ from pytest_llmcompiler.model.answer import Answer
 from pytest_llmcompiler.model.extract.claims import find_claimed_sizes
 
 
-def serve(requests: IO[bytes], replies: IO[bytes]) -> None:
-    """Answer requests until they end."""
-    server = _RequestServer(replies)
+def serve(requests: IO[bytes], replies: IO[bytes], processes: int) -> None:
+    """Answer requests until they end, as one of at most so many processes of a pool."""
+    server = _RequestServer(replies, processes)
     server.start()
     for line in requests:
         server.answer(*json.loads(line))
@@ -51,9 +51,9 @@ def serve(requests: IO[bytes], replies: IO[bytes]) -> None:
 class _RequestServer:
     """Answers requests for the functions that it keeps ready."""
 
-    def __init__(self, replies: IO[bytes]) -> None:
+    def __init__(self, replies: IO[bytes], processes: int) -> None:
         self._replies = replies
-        self._functions = PreparedFunctions()
+        self._functions = PreparedFunctions(processes=processes)
 
     def start(self) -> None:
         """Say that requests are welcome."""
@@ -138,7 +138,8 @@ def _json_blocks(listing: Listing | None) -> list[list[tuple[int, str]]] | None:
 
 
 def main() -> None:
-    """Serve on standard input and output; whatever else prints goes to standard error."""
+    """Serve on standard input and output; whatever else prints goes to standard error. The argument is the number of
+    processes that the pool may have."""
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     start_small_process()
@@ -146,6 +147,6 @@ def main() -> None:
     gc.freeze()  # what the imports made stays: without it each collection looks through all of that
     # Reading a text makes tens of thousands of objects and hardly a circle: Python's 700 cost a tenth of the time.
     gc.set_threshold(20_000, 10, 10)
-    serve(sys.stdin.buffer, replies)
+    serve(sys.stdin.buffer, replies, int(sys.argv[1]))
     while True:  # the pipe has no other end any more: the process that asks ends, and this one with it
         signal.pause()

@@ -26,8 +26,9 @@ class JudgeWorker:
     It is the leader of a process group, so that compilers, the engine and all other children can be ended with it.
     """
 
-    def __init__(self) -> None:
-        command = build_command("pytest_llmcompiler.judge.server", folder=choose_folder())
+    def __init__(self, processes: int) -> None:
+        """`processes`: how many its pool may have."""
+        command = build_command("pytest_llmcompiler.judge.server", [str(processes)], folder=choose_folder())
         try:
             self._process = subprocess.Popen(
                 command,

@@ -546,12 +546,15 @@ _MACHINE_OPERAND = re.compile(
     r"|^(?:[xyz]mm\d+|k[0-7])(?:\{k[1-7]\})?(?:\{z\})?$",
     re.IGNORECASE,
 )
+_BLANKS_AROUND = re.compile(r" ?([-+*\[\]():]) ?")
 _INTEL_SIZE = re.compile(r"\b(?:byte|word|dword|qword|tbyte|[xyz]mmword)\s+ptr\b|\boffset\s+(?:flat:)?", re.IGNORECASE)
 
 
 def is_instruction(line: str) -> bool:
     """Whether a line is an instruction rather than prose or LLVM IR. Its operands decide."""
-    match = _INSTRUCTION.match(_COMMENT.sub("", line).strip())
+    if "#" in line or "/" in line:
+        line = _COMMENT.sub("", line)
+    match = _INSTRUCTION.match(line.strip())
     if not match:
         return False
     mnemonic, operands = match[1].lower(), match[2]
@@ -566,8 +569,11 @@ def is_instruction(line: str) -> bool:
 
 def _remove_blanks(operand: str) -> str:
     """An operand without its size, and without the blanks that assembly allows in it. Blanks that remain are prose."""
-    bare = re.sub(r"\s+", " ", _INTEL_SIZE.sub("", operand)).strip()
-    return re.sub(r" ?([-+*\[\]():]) ?", r"\1", bare)
+    words = operand.split()
+    if len(words) == 1 and operand.endswith(words[0]):
+        return words[0]
+    bare = " ".join(_INTEL_SIZE.sub("", operand).split())
+    return _BLANKS_AROUND.sub(r"\1", bare)
 
 
 PROCESSOR = X86()

@@ -18,11 +18,12 @@ import pytest
 from faces import CaseOf
 
 from pytest_llmcompiler import JudgeError
+from pytest_llmcompiler.judge import prepared
 from pytest_llmcompiler.judge.ahead import AheadPreparer, ComingFunction
 from pytest_llmcompiler.judge.client import JudgeClient
 from pytest_llmcompiler.judge.harness import JudgeSettings
 from pytest_llmcompiler.judge.messages import RequestedFunction, describe_function
-from pytest_llmcompiler.judge.prepared import PreparedFunctions
+from pytest_llmcompiler.judge.prepared import PreparedFunctions, find_part
 from pytest_llmcompiler.judge.schedule import Schedule
 from pytest_llmcompiler.judge.ticket import EncodedRequest, Ticket
 from pytest_llmcompiler.judge.worker import JudgeWorker
@@ -300,6 +301,34 @@ def test_files_are_told_as_they_were_when_they_were_compiled(case_of: CaseOf) ->
     case.path.write_text(SOURCE + "// changed\n")
     assert before in functions.list_files(function)
     assert FileState.read(case.path) not in functions.list_files(function)
+
+
+@pytest.mark.parametrize(
+    ("processes", "cores", "free", "expected"),
+    [
+        (2, 64, 64 << 30, 16 << 30),  # a small pool on a large machine: by its own processes
+        (64, 64, 64 << 30, 768 << 20),  # the least, however little is free
+        (1, 4, 64 << 30, 8 << 30),  # others may be beside a process that is alone in its pool
+        (2, 2, 0, 768 << 20),
+    ],
+)
+def test_processes_of_a_pool_share_half_of_the_free_memory(
+    processes: int, cores: int, free: int, expected: int
+) -> None:
+    assert find_part(processes, cores, free) == expected
+
+
+def test_functions_are_let_go_above_a_part_of_the_free_memory(case_of: CaseOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = 800 << 20
+    monkeypatch.setattr(prepared, "measure_memory", lambda *_: taken)
+    monkeypatch.setattr(prepared, "measure_free_memory", lambda: 4 << 30)
+    case = case_of("int f(int x) { return x; } int g(int x) { return x; }\n")
+    for processes, kept in ((2, 2), (64, 1)):
+        functions = PreparedFunctions(processes=processes)
+        for name in "fg":
+            functions.prepare(describe(case, name))
+            functions.let_go()
+        assert len(functions.keys) == kept
 
 
 def test_functions_are_let_go_for_the_memory_that_they_take(case_of: CaseOf) -> None:

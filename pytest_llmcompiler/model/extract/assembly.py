@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from pytest_llmcompiler.errors import NoCodeError, TruncatedError
@@ -259,12 +259,21 @@ def _is_instruction(line: str) -> bool:
     return _classify_line(line).is_instruction
 
 
+@functools.lru_cache(maxsize=1)
+def _list_recognisers() -> tuple[Callable[[str], bool], ...]:
+    """What tells the instructions of targets, each once."""
+    return tuple(dict.fromkeys(target.is_instruction for target in list_targets()))
+
+
 def _find_instruction(line: str) -> bool:
+    first = line.lstrip()[:1]
+    if not (first.isascii() and first.isalpha()):  # a mnemonic begins with a letter
+        return False
     if ";" in line:
         line = line.split(";")[0]
     if "[" in line or "short" in line:
         line = _NASM_SIZE.sub("", line)
-    return any(target.is_instruction(line) for target in list_targets())
+    return any(is_instruction(line) for is_instruction in _list_recognisers())
 
 
 def _cut_to_complete_part(code: str, function: str, label: re.Pattern[str]) -> str:
