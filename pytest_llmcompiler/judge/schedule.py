@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from bisect import bisect_left, insort
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -57,6 +58,8 @@ class Schedule:
         """By function, each in the order of arrival."""
         self._ages: dict[str, int] = {}
         """The number of the oldest of these, by function."""
+        self._oldest: list[tuple[int, str]] = []
+        """The same, ascending: numbers and functions."""
         self._new: OrderedDict[str, None] = OrderedDict()
         """The functions with waiting requests that no process has ready or prepares, in the order of arrival."""
         self._ahead: deque[Ticket] = deque()
@@ -82,7 +85,7 @@ class Schedule:
         is_first = not waiting or ticket.number < waiting[0].number
         if is_first:
             waiting.appendleft(ticket)
-            self._ages[ticket.function] = ticket.number
+            self._set_age(ticket.function, ticket.number)
         else:
             waiting.append(ticket)
         self._note_owners(ticket.function)
@@ -105,7 +108,7 @@ class Schedule:
         tickets = [ticket for name in functions for ticket in self._waiting.pop(name, ())]
         for name in functions:
             self._new.pop(name, None)
-            self._ages.pop(name, None)
+            self._set_age(name, None)
         if function is None:
             tickets += self._ahead
             self._ahead.clear()
@@ -219,8 +222,7 @@ class Schedule:
 
     def _find_ready(self, worker: JudgeWorker) -> str | None:
         """The function with the oldest waiting request, of those that a process has ready."""
-        ready = worker.prepared & self._waiting.keys()
-        return min(ready, key=self._ages.__getitem__, default=None)
+        return next((function for _, function in self._oldest if function in worker.prepared), None)
 
     def _take_next(self, worker: JudgeWorker) -> Ticket | None:
         """The oldest request for a function that a process has ready, or that no process has ready yet."""
@@ -289,11 +291,21 @@ class Schedule:
     def _note_oldest(self, function: str) -> None:
         """The first of the requests for a function is another one now, or there is none any more."""
         if self._waiting[function]:
-            self._ages[function] = self._waiting[function][0].number
+            self._set_age(function, self._waiting[function][0].number)
         else:
-            del self._waiting[function], self._ages[function]
+            del self._waiting[function]
+            self._set_age(function, None)
             self._new.pop(function, None)
             self._passed_over.pop(function, None)
+
+    def _set_age(self, function: str, number: int | None) -> None:
+        """Note the number of the oldest request for a function; None where there is none."""
+        old = self._ages.pop(function, None)
+        if old is not None:
+            del self._oldest[bisect_left(self._oldest, (old, function))]
+        if number is not None:
+            self._ages[function] = number
+            insort(self._oldest, (number, function))
 
     def _find_demand(self, function: str) -> _Demand:
         demand = self._demands.get(function)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import json
 import os
@@ -39,13 +40,26 @@ from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.model.answer import Answer
 from pytest_llmcompiler.model.extract.claims import find_claimed_sizes
 
+_KEPT_REQUESTS = 256
+"""Requests that are kept, a few KiB each: more than functions are."""
+
 
 def serve(requests: IO[bytes], replies: IO[bytes], processes: int) -> None:
     """Answer requests until they end, as one of at most so many processes of a pool."""
     server = _RequestServer(replies, processes)
     server.start()
-    for line in requests:
-        server.answer(*json.loads(line))
+    while head := requests.readline():
+        size, _, request = head.partition(b" ")
+        text = requests.read(int(size))
+        if len(text) == int(size):  # else the process that asks has ended
+            server.answer(_read_request(request), text.decode("utf-8", "surrogatepass"))
+
+
+@functools.lru_cache(maxsize=_KEPT_REQUESTS)
+def _read_request(data: bytes) -> Request:
+    """A request without its text, read once for all answers to a question. Nobody changes it."""
+    request: Request = json.loads(data)
+    return request
 
 
 class _RequestServer:

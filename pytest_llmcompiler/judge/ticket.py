@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import itertools
 import json
 from concurrent.futures import Future
-from json.encoder import encode_basestring_ascii
 
 from pytest_llmcompiler.judge.messages import Request
 from pytest_llmcompiler.judge.source_texts import hold_source
@@ -30,10 +30,10 @@ class EncodedRequest:
         self.json = json.dumps(request).encode()
         self._digest = hashlib.blake2b(self.json, digest_size=20)
 
-    def hash_text(self, text: str) -> bytes:
-        """A digest of the request about a text."""
+    def hash_text(self, data: bytes) -> bytes:
+        """A digest of the request about a text, which is given in UTF-8."""
         digest = self._digest.copy()
-        digest.update(text.encode("utf-8", "surrogatepass"))
+        digest.update(data)
         return digest.digest()
 
 
@@ -42,10 +42,11 @@ class Ticket:
 
     def __init__(self, request: EncodedRequest, text: str, seconds: float | None = None) -> None:
         """`seconds` is the time limit."""
-        self.request, self.text, self.seconds = request, text, seconds
+        self.request, self.seconds = request, seconds
+        self._text = text.encode("utf-8", "surrogatepass")
         self.number = next(_NUMBERS)
         """Its place in the order of arrival."""
-        self.key = request.hash_text(text)
+        self.key = request.hash_text(self._text)
         """The same for the same request about the same text."""
         self.futures: list[Future[bytes]] = [Future()]
         """One for each that waits. The result is a `Reply` as JSON."""
@@ -71,13 +72,14 @@ class Ticket:
         del self.futures[1:]
         if not rest:
             return None
-        ticket = Ticket(self.request, self.text, self.seconds)
-        ticket.futures = rest
+        ticket = copy.copy(self)
+        ticket.number, ticket.futures = next(_NUMBERS), rest
+        ticket.deaths, ticket.is_done, ticket.is_doubled = 0, False, False
         return ticket
 
     def encode(self) -> bytes:
-        """The line of the request."""
-        return b"[" + self.request.json + b"," + encode_basestring_ascii(self.text).encode() + b"]\n"
+        """The request as a judge process reads it: a line with the bytes of the text and the request, and the text."""
+        return b"%d %b\n%b" % (len(self._text), self.request.json, self._text)
 
     def resolve(self, reply: bytes) -> None:
         """Give the reply to all that wait."""

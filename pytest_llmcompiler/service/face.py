@@ -68,7 +68,8 @@ class JudgeFace(abc.ABC, Generic[Reply]):
             while True:
                 while not (is_at_end or window.is_full or window.has_next):
                     try:
-                        self._add(window, next(samples))
+                        sample = next(samples)
+                        window.add(self._try_to_submit(sample), len(sample.answer))
                     except StopIteration:
                         is_at_end = True
                     except Exception as error:
@@ -129,7 +130,11 @@ class JudgeFace(abc.ABC, Generic[Reply]):
     ) -> None:
         """Add samples to a window, as far as there is room. `has_changed` is set when one came or went."""
         async for sample in samples if isinstance(samples, AsyncIterable) else _iterate(samples):
-            self._add(window, sample)
+            if self._is_quick(sample):
+                future = self._try_to_submit(sample)
+            else:
+                future = await asyncio.to_thread(self._try_to_submit, sample)
+            window.add(future, len(sample.answer))
             has_changed.set()
             while window.is_full:
                 has_changed.clear()
@@ -145,15 +150,19 @@ class JudgeFace(abc.ABC, Generic[Reply]):
         if self._is_closed:
             raise JudgeError("the judge is closed")
 
-    def _add(self, window: Window[Reply], sample: Sample) -> None:
-        """Have a sample of a batch judged."""
+    def _is_quick(self, sample: Sample) -> bool:
+        """Whether `_submit` takes no longer than an event loop may be held up."""
+        return True
+
+    def _try_to_submit(self, sample: Sample) -> Future[Reply]:
+        """Have a sample of a batch judged. What is wrong with its question is raised by the future."""
         try:
-            future = self._submit(sample)
+            return self._submit(sample)
         except (LLMCompilerError, ValueError) as error:
             self._check_open()
-            future = Future()
+            future: Future[Reply] = Future()
             future.set_exception(error)
-        window.add(future, len(sample.answer))
+            return future
 
     def _read_next(self, window: Window[Reply]) -> Verdict:
         """Wait for the next verdict of a batch."""

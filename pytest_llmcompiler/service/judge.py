@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections.abc import Iterable
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 
 from pytest_llmcompiler.errors import JudgeTimeoutError
@@ -18,6 +19,10 @@ from pytest_llmcompiler.service.face import JudgeFace
 from pytest_llmcompiler.service.questions import EncodedQuestions
 from pytest_llmcompiler.service.sample import Sample
 from pytest_llmcompiler.targets.levels import IsaLevel
+
+_QUICK_CHARACTERS = 1 << 17
+"""Characters of source and answer that are hashed in an event loop, which takes a tenth of a millisecond. Longer ones,
+and questions that are new, of which files are read and written, are left to another thread."""
 
 
 class Judge(JudgeFace[bytes]):
@@ -93,7 +98,8 @@ class Judge(JudgeFace[bytes]):
 
     async def acheck(self, sample: Sample) -> Verdict:
         """The verdict on one sample, as `check` gives it, without holding up the event loop. Raises as `check` does."""
-        future = self._submit(sample)
+        is_quick = self._is_quick(sample)
+        future = self._submit(sample) if is_quick else await asyncio.to_thread(self._submit, sample)
         try:
             return _read_verdict(read_reply(await asyncio.wrap_future(future)))
         except JudgeTimeoutError as error:
@@ -126,6 +132,10 @@ class Judge(JudgeFace[bytes]):
     def _submit(self, sample: Sample) -> Future[bytes]:
         self._check_open()
         return self._pool.submit(self._questions.encode(sample), sample.answer, self._timeout)
+
+    def _is_quick(self, sample: Sample) -> bool:
+        size = len(sample.answer) + (0 if isinstance(sample.source, Path) else len(sample.source))
+        return size <= _QUICK_CHARACTERS and self._questions.has(sample)
 
     def _read(self, future: Future[bytes]) -> Verdict:
         return _read_verdict(read_reply(future.result()))

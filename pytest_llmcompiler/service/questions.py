@@ -31,13 +31,7 @@ class EncodedQuestions:
     def encode(self, sample: Sample) -> EncodedRequest:
         """The request for a verdict on the answer of a sample. Raises CaseError for a source that can't be read,
         ValueError for an unknown target."""
-        has_place = isinstance(sample.source, Path) or bool(sample.cflags)
-        key = (
-            *(sample.source, sample.function, sample.task, sample.passes, sample.target, sample.cflags, sample.stop),
-            sample.program,
-            os.getcwd() if has_place else None,  # noqa: PTH109 (a Path takes far longer)
-            os.getpid(),  # a forked child writes its own files of source texts
-        )
+        key = _find_key(sample)
         request = self._requests.get(key)
         if request is None:
             request = self._requests[key] = EncodedRequest(self._describe(sample))
@@ -48,6 +42,10 @@ class EncodedQuestions:
     def _count_characters(self) -> int:
         """Those of the source texts; 0.2 ms for 4,096, which is nothing beside a new question."""
         return sum(len(key[0]) for key in list(self._requests) if isinstance(key[0], str))
+
+    def has(self, sample: Sample) -> bool:
+        """Whether the question of a sample is encoded already."""
+        return _find_key(sample) in self._requests
 
     def _describe(self, sample: Sample) -> AnswerRequest:
         settings = asdict(replace(self._settings, target=get_target(sample.target).name))
@@ -60,3 +58,14 @@ class EncodedQuestions:
             "stop": sample.stop,
             "explain": self._explain,
         }
+
+
+def _find_key(sample: Sample) -> tuple[Any, ...]:
+    """What tells a question from others in this process."""
+    has_place = isinstance(sample.source, Path) or bool(sample.cflags)
+    return (
+        *(sample.source, sample.function, sample.task, sample.passes, sample.target, sample.cflags, sample.stop),
+        sample.program,
+        os.getcwd() if has_place else None,  # noqa: PTH109 (a Path takes far longer)
+        os.getpid(),  # a forked child writes its own files of source texts
+    )

@@ -6,13 +6,15 @@ import io
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
+from typing import Any
 
 import pytest
 from faces import CaseOf
 
 from pytest_llmcompiler.judge import server
 from pytest_llmcompiler.judge.harness import JudgeSettings
-from pytest_llmcompiler.judge.messages import describe_function
+from pytest_llmcompiler.judge.messages import AnswerRequest, describe_function
+from pytest_llmcompiler.judge.ticket import EncodedRequest, Ticket
 from pytest_llmcompiler.judge.verdict import Verdict
 from pytest_llmcompiler.program.case import Case
 
@@ -21,15 +23,37 @@ WRONG = "f:\n\tleal\t2(%rdi), %eax\n\tretq\n"
 
 
 def request(case: Case, text: str, *, explain: bool = True) -> bytes:
-    question = {"task": "asm", "passes": "O0", "stop": "eos", "explain": explain}
-    function = describe_function(case, "f", None, asdict(JudgeSettings(examples=5)))
-    return json.dumps([{"action": "answer", "function": function, **question}, text]).encode() + b"\n"
+    described: AnswerRequest = {
+        "action": "answer",
+        "function": describe_function(case, "f", None, asdict(JudgeSettings(examples=5))),
+        "task": "asm",
+        "passes": "O0",
+        "stop": "eos",
+        "explain": explain,
+    }
+    return Ticket(EncodedRequest(described), text).encode()
+
+
+class _LateRequests(io.RawIOBase):
+    """A pipe into which each request is written when the one before it is answered."""
+
+    def __init__(self, requests: Iterator[bytes]) -> None:
+        self._requests, self._rest = requests, b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._rest or next(self._requests, b"")
+        size = min(len(data), len(buffer))
+        buffer[:size], self._rest = data[:size], data[size:]
+        return size
 
 
 def serve(requests: Iterable[bytes]) -> list[str]:
     """What the process says, line by line, with the kind of a verdict in its place."""
     replies = io.BytesIO()
-    server.serve(requests, replies)  # type: ignore[arg-type]
+    server.serve(io.BufferedReader(_LateRequests(iter(requests))), replies, 1)
     said = []
     for line in replies.getvalue().decode().splitlines():
         reply = json.loads(line[1:]) if line[0] in "FDR" else {}

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 
 import pytest
 
-from pytest_llmcompiler import CaseError, Judge, Sample
+from pytest_llmcompiler import CaseError, Judge, Sample, Verdict
+from pytest_llmcompiler.judge.pool import JudgePool
 
 SOURCE = "int twice(int x) { return 2 * x; }"
 RIGHT = "twice:\n\tleal (%rdi,%rdi), %eax\n\tretq\n"
@@ -38,6 +42,32 @@ def test_a_source_that_does_not_compile_ends_no_batch(judge: Judge) -> None:
     assert verdicts[0].detail["error"]["type"] == "CaseError"
     with pytest.raises(CaseError):
         judge.check(sample(RIGHT, "int twice("))
+
+
+def test_new_questions_and_long_texts_are_not_read_in_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    in_loop: list[bool] = []
+
+    def submit(self: JudgePool, *_: object) -> Future[bytes]:
+        in_loop.append(threading.current_thread() is threading.main_thread())
+        future = Future[bytes]()
+        future.set_result(json.dumps({"status": "verdict", "verdict": Verdict("pass").to_json()}).encode())
+        return future
+
+    async def judge_all(judge: Judge) -> None:
+        for one in (
+            sample(RIGHT),
+            sample(WRONG),
+            sample(RIGHT + "#" * (1 << 17)),
+            sample(RIGHT, SOURCE + " " * (1 << 17)),
+        ):
+            await judge.acheck(one)
+        async for _ in judge.acheck_many([sample(RIGHT), sample("#" * (1 << 17))]):
+            pass
+
+    monkeypatch.setattr(JudgePool, "submit", submit)
+    with Judge(1) as judge:
+        asyncio.run(judge_all(judge))
+    assert in_loop == [False, True, False, False, True, False]
 
 
 def test_an_event_loop_goes_on_while_samples_are_judged(judge: Judge) -> None:
