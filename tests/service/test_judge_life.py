@@ -112,11 +112,11 @@ def test_source_texts_that_no_request_names_are_removed(monkeypatch: pytest.Monk
 def test_a_judge_keeps_the_source_texts_of_its_latest_questions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source_texts, "_MOST_UNHELD_BYTES", 0)
     monkeypatch.setattr(questions, "_KEPT_CHARACTERS", 100)
+    monkeypatch.setattr(source_texts, "_TEXTS", source_texts.SourceTexts())
     encoded = questions.EncodedQuestions(JudgeSettings(), explain=False)
-    before = source_texts.count_sources()
     for number in range(20):
         encoded.encode(Sample(f"int f{number:02}(void) {{ return {number}; }}", f"f{number:02}", ""))
-    assert source_texts.count_sources() - before == 4  # 3 of 32 characters, and one whose question has just gone
+    assert source_texts.count_sources() == 4  # 3 of 32 characters, and one whose question has just gone
 
 
 def test_a_thread_that_ends_takes_no_process_with_it() -> None:
