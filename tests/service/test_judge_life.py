@@ -35,8 +35,8 @@ _SECONDS = 1.0
 
 
 def run(*lines: str, seconds: float = 120) -> str:
-    """What a script prints."""
-    command = [sys.executable, "-c", "\n".join((BEGIN, *lines))]
+    """What a script prints. Python 3.12 and later warn of every fork of a process with threads."""
+    command = [sys.executable, "-W", "ignore:This process", "-c", "\n".join((BEGIN, *lines))]
     done = subprocess.run(command, capture_output=True, text=True, timeout=seconds)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stderr == ""
