@@ -35,7 +35,13 @@ class EngineRunner:
         self.suite = Suite(self.under_test, examples, 1)
         self.suite.prepare()
         entries = [
-            EngineEntry(input, entry, index in self.suite.varied, index in self.suite.inspected)
+            EngineEntry(
+                input,
+                entry,
+                is_varied=index in self.suite.varied,
+                is_inspected=index in self.suite.inspected,
+                has_small_numbers=True,
+            )
             for index, (input, entry) in enumerate(self.suite.corpus.entries.items())
         ]
         machine = self.under_test.open_machine(reference.golden)

@@ -22,7 +22,7 @@ def count_agreeing(differential: DifferentialRun, engine: EngineResult | None) -
     for index in left:
         if engine and index in engine.breaches:
             continue
-        failure = differential.failure(entries[index], varied=index in differential.suite.varied)
+        failure = differential.failure(entries[index], differential.suite.list_fills(index))
         is_hang = failure is not None and failure.kind == "hang"
         budget -= entries[index].limit if is_hang else entries[index].expected.executed_bytes
         if budget < 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -30,7 +31,7 @@ from pytest_llmcompiler.judge.failure import (
 from pytest_llmcompiler.judge.location import Location
 from pytest_llmcompiler.judge.oracle import SuiteEntry
 from pytest_llmcompiler.judge.rounding import Rounding, ShownText, compare_rounded
-from pytest_llmcompiler.judge.suite import Suite
+from pytest_llmcompiler.judge.suite import VARIED_FILLS, Suite
 from pytest_llmcompiler.judge.verdict import Kind
 from pytest_llmcompiler.judge.whole_program import compare_programs
 from pytest_llmcompiler.targets.code import AssembledCode
@@ -40,13 +41,6 @@ _INSPECTION_LIMIT = 50_000
 
 _MAX_FAILING = 8
 """Inputs of a second look that are looked at closer."""
-
-_FURTHER_FILLS: tuple[UninitialisedFill, ...] = ("small",)
-"""The fills of further runs on each input. Each has other small numbers in registers."""
-_VARIED_FILLS: tuple[UninitialisedFill, ...] = ("zeros", "inverse", *_FURTHER_FILLS)
-"""The fills of further runs on some inputs. With `garbage`, the fill of the first run, each bit of the unused stack and
-registers has been both 0 and 1. Zeros are what a process finds in memory that it never used, and small numbers what
-most functions leave in registers."""
 
 Stage = Literal["input", "program", "inspection"]
 """A run on an input; a run of the whole program; a run on an input again, with each instruction inspected."""
@@ -88,7 +82,7 @@ class DifferentialRun:
             if engine and index in engine.breaches:
                 weaker.setdefault("abi", index)
                 continue
-            failure = self.failure(entries[index], varied=index in self.suite.varied)
+            failure = self.failure(entries[index], self.suite.list_fills(index))
             if failure and failure.kind not in ("inconclusive", "abi"):
                 return "input", index
             if failure:
@@ -102,17 +96,17 @@ class DifferentialRun:
         suspects = (index for index in self.suite.inspected if self.inspection_failure(entries[index]))
         return next((("inspection", index) for index in suspects), None)
 
-    def failure(self, entry: SuiteEntry, *, varied: bool = True) -> Failure | None:
+    def failure(self, entry: SuiteEntry, fills: Sequence[UninitialisedFill] = VARIED_FILLS) -> Failure | None:
         """The failure on an input; None where the candidate passes.
 
-        A candidate that passes with the first uninitialised fill is run with small numbers, if `varied` with all fills.
-        Only a run that shows anything new is compared again.
+        A candidate that passes with the first uninitialised fill is run with further `fills`. Only a run that shows
+        anything new is compared again.
         """
         run = self._run(entry, "garbage")
         failure = self._failure_of(run, entry)
         if failure:
             return failure
-        for fill in _VARIED_FILLS if varied else _FURTHER_FILLS:
+        for fill in fills:
             other = self._run(entry, fill)
             failure = None if other.has_same_effects(run) else self._failure_of(other, entry)
             if failure:
@@ -122,7 +116,7 @@ class DifferentialRun:
     def list_failing(self) -> list[int]:
         """The indices of the first inputs on which the candidate fails."""
         entries = enumerate(self.suite.corpus.entries.values())
-        failing = (index for index, entry in entries if self.failure(entry, varied=False))
+        failing = (index for index, entry in entries if self.failure(entry, ()))
         return list(itertools.islice(failing, _MAX_FAILING))
 
     def list_passing(self) -> list[int]:

@@ -38,6 +38,8 @@ class EngineEntry:
     is_inspected: bool
     is_of_other: bool = False
     """Whether what is expected is not what the reference shows."""
+    has_small_numbers: bool = False
+    """Whether it is run with small numbers in registers."""
 
 
 class ImageKind(NamedTuple):
@@ -68,6 +70,7 @@ class PreparedSuite(Protocol):
     def varied(self) -> Set[int]: ...
     @property
     def inspected(self) -> Sequence[int]: ...
+    def list_fills(self, index: int) -> Sequence[str]: ...
     @property
     def whole_program(self) -> WholeProgram | None: ...
     def build_reserve(self) -> Mapping[Input, SuiteEntry]: ...
@@ -79,7 +82,14 @@ def build_image(suite: PreparedSuite, kind: ImageKind) -> bytes:
     expected = list(suite.corpus.entries.values())
     shown = _run_glibc_variant(under_test, expected) if kind.of_glibc else expected
     entries = [
-        EngineEntry(input, entry, index in suite.varied, index in suite.inspected, entry is not expected[index])
+        EngineEntry(
+            input,
+            entry,
+            is_varied=index in suite.varied,
+            is_inspected=index in suite.inspected,
+            is_of_other=entry is not expected[index],
+            has_small_numbers="small" in suite.list_fills(index),
+        )
         for index, (input, entry) in enumerate(zip(suite.corpus.entries, shown, strict=True))
     ]
     machine = under_test.open_machine(reference.golden_with_library if kind.with_library else reference.golden)
@@ -150,12 +160,14 @@ class _EntryWriter:
     def write(self) -> None:
         """Write the input and what is expected."""
         writer, entry = self._writer, self._entry
-        writer.u32(entry.is_varied, entry.is_inspected, self._layout.is_4gib_aligned, entry.is_of_other)
+        writer.u32(entry.is_varied, entry.is_inspected, entry.has_small_numbers)
+        writer.u32(self._layout.is_4gib_aligned, entry.is_of_other)
         writer.u64(entry.entry.limit)
         write_environment(writer, self._layout.environment_seed, self._layout.standard_input)
         for call in (entry.entry.call, entry.entry.call.inverse):
             self._write_arguments(call)
-        small = entry.entry.call.choose_small_numbers(self._machine.convention.caller_saved)
+        caller_saved = self._machine.convention.caller_saved
+        small = entry.entry.call.choose_small_numbers(caller_saved) if entry.has_small_numbers else {}
         writer.registers((self._guest.numbers[name], value) for name, value in small.items())
         self._write_copies(entry.entry.call)
         self._write_patches()

@@ -65,7 +65,7 @@ def look(differential: DifferentialRun, request: LookRequest) -> NativeLook:
             continue
         found["inputs"] += 1
         entry = replace(build_reserve_entry(context, call, limit), expected=expected)
-        failure = differential.failure(entry, varied=False)
+        failure = differential.failure(entry, ())
         if failure and failure.kind in RUN_FAILURES:
             found["leads"].append(encode_lead(lead))
     return found

@@ -15,6 +15,7 @@ from pytest_llmcompiler.corpus.budget import Budget
 from pytest_llmcompiler.corpus.fuzzer import Corpus
 from pytest_llmcompiler.corpus.shrink import weight
 from pytest_llmcompiler.corpus.store import SavedCorpus
+from pytest_llmcompiler.emulator.uninitialised import UninitialisedFill
 from pytest_llmcompiler.judge.code_cost import CostCounts
 from pytest_llmcompiler.judge.function_under_test import REFERENCE_LEVELS, FunctionUnderTest
 from pytest_llmcompiler.judge.oracle import Oracle, SuiteEntry
@@ -28,9 +29,16 @@ from pytest_llmcompiler.judge.whole_program import WholeProgram
 from pytest_llmcompiler.targets.code import AssemblerName
 from pytest_llmcompiler.values.input import Input
 
+VARIED_FILLS: tuple[UninitialisedFill, ...] = ("zeros", "inverse", "small")
+"""The uninitialised fills of further runs on some inputs. With `garbage`, the fill of the first run, each bit of the
+unused stack and registers has been both 0 and 1. Zeros are what a process finds in memory that it never used, and small
+numbers what most functions leave in registers."""
 _VARIED_PER_EDGE = 4
-"""Inputs for each edge of the control flow that are run with two further uninitialised fills. One input is not enough,
-since a value that is read before it is set shows only on some inputs."""
+"""Inputs for each edge of the control flow that are run with these fills. One input is not enough, since a value that
+is read before it is set shows only on some inputs."""
+_NUMBERED = 32
+"""Further inputs that are run with small numbers in registers. Each has others, so that each of the sixteen numbers is
+in each register about twice."""
 _MAX_INSPECTED, _MAX_INSPECTED_BYTES = 8, 20_000
 """How many inputs are inspected, and the most bytes of code that the reference executes on one: inspecting is slow."""
 
@@ -221,6 +229,13 @@ class Suite:
     def varied(self) -> frozenset[int]:
         """The inputs that are run with further uninitialised fills, by number. They cover each edge."""
         return self._summary.varied
+
+    def list_fills(self, index: int) -> tuple[UninitialisedFill, ...]:
+        """The fills beside the first one with which candidates are run on an input, which is given by its number."""
+        if index in self.varied:
+            return VARIED_FILLS
+        step = max(1, len(self.corpus.entries) // _NUMBERED)
+        return ("small",) if index % step == 0 else ()
 
     @property
     def inspected(self) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ from faces import Compile, Judged
 from function_runner import FunctionRunner, result_of
 from sources import STATEFUL
 
+from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
 from pytest_llmcompiler.targets.x86_64_linux import find_aligned_operand
 
 SOURCE = r"""
@@ -124,13 +125,14 @@ def test_uninitialised_registers_hold_different_values(judged: Judged, register:
     assert judged(SOURCE, "plus", text).kind == "mismatch"
 
 
-@pytest.mark.parametrize("number", [1, 6, 11, 16])
-def test_registers_without_a_value_may_hold_small_numbers(judged: Judged, number: int) -> None:
+def test_registers_without_a_value_may_hold_small_numbers(compiled: Compile) -> None:
     """Code that is right unless a register without a value happens to hold one small number."""
-    text = f"plus:\n leal 1(%rdi), %eax\n cmpq ${number}, %rdx\n jne 1f\n incl %eax\n1: ret\n"
-    verdict = judged(SOURCE, "plus", text)
-    assert verdict.kind == "mismatch"
-    assert "small numbers in registers" in str(verdict)
+    harness = Harness(compiled(SOURCE), "plus", JudgeSettings())
+    text = "plus:\n leal 1(%rdi), %eax\n cmpq ${}, %rdx\n jne 1f\n incl %eax\n1: ret\n"
+    verdicts = {number: harness.judge(text.format(number)) for number in range(1, 17)}
+    found = [number for number, verdict in verdicts.items() if verdict.kind == "mismatch"]
+    assert len(found) >= 12, found
+    assert any("small numbers in registers" in str(verdicts[number]) for number in found)
 
 
 def test_registers_after_a_callback(judged: Judged) -> None:

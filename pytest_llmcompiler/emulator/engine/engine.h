@@ -177,14 +177,14 @@ typedef struct {
 
 typedef struct {
     uint32_t index; /* In the suite. */
-    bool is_varied, is_inspected;
+    bool is_varied, is_inspected, has_small_numbers;
     bool is_4gib_aligned;
     bool is_of_other; /* What is expected is not what the reference shows: see `ImageKind` in `judge/engine_suite.py`. */
     bool is_left; /* The engine can't show what the reference does on it, so that it is always left to Python. */
     uint64_t limit; /* Bytes of code that a run may execute. An instruction has at least one. */
     Environment environment;
     ArgumentValues arguments, inverse_arguments;
-    RegisterValues small; /* What registers without an argument hold with small numbers. */
+    RegisterValues small; /* What registers without an argument hold where it `has_small_numbers`. */
     uint32_t copy_count;
     ArgumentCopy *copies;
     uint32_t patch_count; /* Values that the input gives to variables. */

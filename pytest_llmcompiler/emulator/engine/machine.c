@@ -355,6 +355,7 @@ static void read_entries(Engine *engine, Reader *reader) {
         Entry *entry = &engine->entries[i];
         entry->index = i;
         entry->is_varied = read_u32(reader), entry->is_inspected = read_u32(reader);
+        entry->has_small_numbers = read_u32(reader);
         entry->is_4gib_aligned = read_u32(reader), entry->is_of_other = read_u32(reader);
         entry->limit = read_u64(reader);
         read_input(engine, reader, entry);

@@ -158,9 +158,12 @@ static bool run_counted(Engine *engine, Entry *entry, SuiteRun *run) {
     return left == LEFT_NOT;
 }
 
-/* Run all inputs: each with garbage and with small numbers, which are others on each input, and some with all fills. Runs
- * with one fill follow each other, since changing the fill takes long. Of code that hangs on several inputs, the rest is
- * left without a run: each would take as long as many runs of right code, and the first hang decides.
+static bool is_run_with(const Entry *entry, int fill) {
+    return fill == FILL_GARBAGE || (fill == FILL_SMALL ? entry->has_small_numbers : entry->is_varied);
+}
+
+/* Run all inputs. Runs with one fill follow each other, since changing the fill takes long. Of code that hangs on several
+ * inputs, the rest is left without a run: each would take as long as many runs of right code, and the first hang decides.
  * What is not shown to be the same is left, and `is_breach_only` says of what the registers alone tell. With `is_first`,
  * inputs behind the first other one that is left are left without a run, since that one decides. */
 static void run_suite(Engine *engine, SuiteRun *run, bool is_first) {
@@ -168,8 +171,7 @@ static void run_suite(Engine *engine, SuiteRun *run, bool is_first) {
     for (int fill = 0; fill < FILLS; fill++)
         for (uint32_t i = 0; i < end; i++) {
             Entry *entry = &engine->entries[i];
-            bool is_for_all = fill == FILL_GARBAGE || fill == FILL_SMALL;
-            if (run->is_left[i] || !(is_for_all || entry->is_varied))
+            if (run->is_left[i] || !is_run_with(entry, fill))
                 continue;
             bool is_run = hangs < MAX_HANGS, is_same = false;
             if (is_run)
