@@ -73,7 +73,7 @@ def _build_uri(path: Path) -> str:
 
 def _connect(address: str, lock_timeout: float) -> sqlite3.Connection:
     # Each statement is a transaction of its own. Callers with several threads have a lock.
-    database = sqlite3.connect(address, lock_timeout, isolation_level=None, check_same_thread=False, uri=True)
+    database = sqlite3.connect(address, timeout=lock_timeout, isolation_level=None, check_same_thread=False, uri=True)
     try:
         # In WAL mode the end of the process loses nothing; a power failure may lose the last answers.
         database.execute("PRAGMA synchronous = NORMAL")
