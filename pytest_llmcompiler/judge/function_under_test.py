@@ -21,6 +21,7 @@ from pytest_llmcompiler.judge.native_policy import NativePolicy
 from pytest_llmcompiler.program.case_symbols import CaseSymbols, collect_case_symbols
 from pytest_llmcompiler.program.glibc import load_names
 from pytest_llmcompiler.program.image import ProgramImage
+from pytest_llmcompiler.program.ir_labels import keeps_label
 from pytest_llmcompiler.program.ir_queries import defined_functions
 from pytest_llmcompiler.program.library import may_define
 from pytest_llmcompiler.program.reference import Reference
@@ -79,8 +80,10 @@ class FunctionUnderTest:
         foreign_name = find_foreign_name((self.function, *sorted(mentioned)))
         if foreign_name:
             return describe_foreign_name(foreign_name)
-        if "blockaddress(" in self.reference.ir:
-            return "the file takes the addresses of labels, which only code of the same function can use"
+        if keeps_label(self.reference.ir, self.function, self.reference.target):
+            return (
+                f"{self.function} stores, returns or passes the address of a label, which is another one in other code"
+            )
         foreign_system = self.reference.target.foreign_system
         if self.native.needs_processor:
             return self.native.find_unjudgeable_reason()

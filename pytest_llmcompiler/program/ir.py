@@ -157,7 +157,6 @@ def target_machine(target: Target | None = None, opt: int = 2, reloc: str = "sta
     return triple.create_target_machine(cpu=target.cpu, features="", opt=opt, reloc=reloc, codemodel="default")
 
 
-@functools.cache
 def run_passes(module: llvm.ModuleRef, target: Target | None, *names: str) -> None:
     """Run passes on a module, without the rest of a pipeline. The names are those of llvmlite's methods, such as
     `always_inliner` for `add_always_inliner_pass`. None is the default target."""
@@ -168,6 +167,7 @@ def run_passes(module: llvm.ModuleRef, target: Target | None, *names: str) -> No
     manager.run(module, binding.create_pass_builder(target_machine(target), binding.create_pipeline_tuning_options(0)))
 
 
+@functools.cache
 def load_llvm() -> Any:
     """llvmlite's binding, with all targets initialised. Imported here because loading LLVM takes long."""
     import llvmlite.binding as binding

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pytest_llmcompiler.errors import IRError
 from pytest_llmcompiler.program.ir import data_layout, parse, run_passes
 from pytest_llmcompiler.program.ir_names import print_ir
+from pytest_llmcompiler.program.ir_queries import list_labelled
 from pytest_llmcompiler.targets import get_target
 from pytest_llmcompiler.targets.target import Target
 
@@ -117,11 +118,14 @@ def extract(
 ) -> str:
     """Cut `function` out of a module, as `llvm-extract -func` does. None is the default target.
 
-    Everything else that the function uses becomes a declaration, but for `kept_variables`. Local symbols become
-    external and hidden. Of the functions that are `inlined`, an optimiser inlines the calls, and emits no code.
+    Everything else that the function uses becomes a declaration, but for `kept_variables` and tables of the function's
+    own labels. Local symbols become external and hidden. Of the functions that are `inlined`, an optimiser inlines the
+    calls, and emits no code.
     """
     module = parse(text)
-    extracted = parse("".join(_extract_lines(print_ir(module), module, function, kept_variables, inlined)))
+    tables = {variable.name for variable in module.global_variables if function in list_labelled(variable)}
+    kept = tables.union(kept_variables)
+    extracted = parse("".join(_extract_lines(print_ir(module), module, function, kept, inlined)))
     run_passes(extracted, target, "strip_dead_prototype", "global_dead_code_eliminate")
     return normalise(print_ir(extracted), target).strip() + "\n"
 

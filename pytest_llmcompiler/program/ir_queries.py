@@ -75,6 +75,11 @@ def find_result_kinds(module: llvm.ModuleRef) -> dict[str, ResultKind]:
     return kinds
 
 
+def list_labelled(variable: llvm.ValueRef) -> list[str]:
+    """The functions whose labels a variable holds at first (`static void *table[] = {&&first, &&second};`)."""
+    return [global_names(part)[0] for part in print_ir(variable).split("blockaddress(")[1:]]
+
+
 def variadic_functions(module: llvm.ModuleRef) -> frozenset[str]:
     """The functions with `...` behind a parameter. Without one, C may have no prototype of the function."""
     return frozenset(

@@ -360,14 +360,21 @@ class _DebugInfoReader:
             name = f"enum {_text(die, 'DW_AT_name')}".strip()
             return Int(_number(die, "DW_AT_byte_size"), signed, name, enumerators=names)
         if die.tag == "DW_TAG_pointer_type":
-            target = self._target(die)
-            is_opaque = isinstance(target, Unsupported) and target.incomplete
-            return Pointer(None if is_opaque else target, const=_has_qualifier(die, "DW_TAG_const_type"))
+            return self._pointer(die)
         if die.tag == "DW_TAG_array_type":
             return self._array(die)
         if die.tag == "DW_TAG_subroutine_type":
             return self._indirect_function(die)
         return Unsupported(f"a type of DWARF tag {die.tag}")
+
+    def _pointer(self, die: DIE) -> Pointer:
+        target = self._target(die)
+        if isinstance(target, Unsupported) and target.incomplete:
+            target = None
+        while isinstance(target, Array) and not target.size:
+            # `int m[rows][cols]`: the length of a row is known when the function runs. It leads to elements in a row.
+            target = target.element
+        return Pointer(target, const=_has_qualifier(die, "DW_TAG_const_type"))
 
     def _indirect_function(self, die: DIE) -> Function:
         type = self.function(die)
@@ -470,12 +477,13 @@ def _base_type(die: DIE) -> Type:
 
 
 def _has_qualifier(die: DIE, tag: str) -> bool:
-    """Whether the type that an entry refers to has a qualifier (`tag`), directly or through typedefs."""
+    """Whether the type that an entry refers to has a qualifier (`tag`), directly or through typedefs. An array has what
+    its elements have."""
     while "DW_AT_type" in die.attributes:
         die = die.get_DIE_from_attribute("DW_AT_type")
         if die.tag == tag:
             return True
-        if die.tag not in _TRANSPARENT_TAGS:
+        if die.tag not in (*_TRANSPARENT_TAGS, "DW_TAG_array_type"):
             return False
     return False
 

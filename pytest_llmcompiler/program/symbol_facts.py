@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pytest_llmcompiler.program.image import ProgramImage
 from pytest_llmcompiler.program.initial_values import CellValue
 from pytest_llmcompiler.program.ir_names import print_ir
-from pytest_llmcompiler.program.ir_queries import global_names, is_constant
+from pytest_llmcompiler.program.ir_queries import global_names, is_constant, list_labelled
 
 if TYPE_CHECKING:
     import llvmlite.binding as llvm
@@ -63,7 +63,8 @@ def read_symbol_facts(
     variables = {}
     for value in module.global_variables:
         symbol = program.find_variable(value.name)
-        if symbol is not None and not value.name.startswith("llvm."):
+        # A table of a function's labels is of no use to other code for the function, which has a table of its own.
+        if symbol is not None and not value.name.startswith("llvm.") and not list_labelled(value):
             variables[value.name] = ProgramVariable(
                 value.name,
                 symbol.address,

@@ -110,3 +110,30 @@ def test_functions_without_preconditions_need_no_help(
 def test_restrict_pointers_are_not_joined(compiled: Compile) -> None:
     harness = Harness(compiled(SOURCE), "restrict_to", JudgeSettings(examples=3))
     assert not any(isinstance(to, Alias) for input in harness.corpus.entries for _, to in input.args[1].links)
+
+
+VARIABLE_LENGTH = """
+void product(int n, double a[n][n], double b[n][n], double c[n][n]) {
+    for (int i = 0; i < n; i++) for (int j = 0; j < n; j++) {
+        double s = 0;
+        for (int k = 0; k < n; k++) s += a[i][k] * b[k][j];
+        c[i][j] = s;
+    }
+}
+int total(int rows, int columns, const int m[rows][columns]) {
+    unsigned s = 0;
+    for (int i = 0; i < rows; i++) for (int j = 0; j < columns; j++) s += (unsigned)m[i][j];
+    return (int)s;
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("function", "right", "wrong"),
+    [("product", "b[k][j]", "b[j][k]"), ("total", "j < columns", "j <= columns - (i == 1)")],
+)
+def test_rows_whose_length_is_an_argument(compiled: Compile, function: str, right: str, wrong: str) -> None:
+    reference, faulty = compiled(VARIABLE_LENGTH), compiled(VARIABLE_LENGTH.replace(right, wrong))
+    harness = Harness(reference, function, JudgeSettings(20))
+    assert harness.judge(reference.texts.assembly(function, "O2")).passed
+    assert not harness.judge(faulty.texts.assembly(function, "O2")).passed

@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from faces import Compile
 from suite_runs import CASES, ROOT
 
 from pytest_llmcompiler import check_file
+from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
 from pytest_llmcompiler.program.case import read_case
 from pytest_llmcompiler.program.clang import Toolchain
 from pytest_llmcompiler.program.reference import Reference
@@ -113,6 +115,37 @@ int f(const unsigned char *code, int n)
 """
 
 
+RELATIVE_TABLE = """
+int f(unsigned x)
+{
+    static const int table[] = {&&a - &&a, &&b - &&a, &&c - &&a};
+    void *own[2] = {&&a, &&b};
+    if (x > 2) goto *own[x & 1];
+    goto *(&&a + table[x]);
+a: return 10;
+b: return 20;
+c: return 30;
+}
+"""
+
+
+@pytest.mark.parametrize("target", ["x86_64-linux", "aarch64-linux", "x86_64-windows"])
+@pytest.mark.parametrize("source", [OWN_TABLE, RELATIVE_TABLE], ids=["addresses", "distances"])
+def test_tables_of_labels_are_the_codes_own(compiled: Compile, source: str, target: str) -> None:
+    """Code jumps to its own labels by a table of its own, which the functions around it do not mind."""
+    source += "int beside(int x) { return 3 * x - 1; }\n"
+    reference = compiled(source, target=target)
+    harness = Harness(reference, "f", JudgeSettings(examples=15, target=target))
+    for level in ("O0", "O2"):
+        text = reference.texts.assembly("f", level)
+        assert harness.judge(text).kind == "pass", level
+    wrong = text.replace("$20,", "$21,").replace("#20", "#21").replace("incl", "decl").replace("#1\n", "#2\n")
+    assert wrong != text
+    assert harness.judge(wrong).kind == "mismatch"
+    beside = reference.texts.assembly("beside", "O2")
+    assert Harness(reference, "beside", JudgeSettings(examples=5, target=target)).judge(beside).kind == "pass"
+
+
 @pytest.mark.parametrize(
     ("source", "right"),
     [
@@ -146,9 +179,17 @@ def test_pointers_that_are_passed_to_other_code_may_differ(tmp_path: Path, sourc
     ("source", "words"),
     [
         ("float f(_Complex float x) { return __real__ x; }\n", "complex"),
-        (OWN_TABLE, "addresses of labels"),
+        (
+            "int f(int x) { static void *at; if (!at) at = &&one; goto *at; one: at = &&two; return x; two: return -x; }\n",
+            "the address of a label",
+        ),
+        ("void g(void *); void f(int x) { void *p = x ? &&a : &&b; g(p); goto *p; a: b: return; }\n", "of a label"),
+        (
+            "void *f(int x) { void *p = x ? &&a : &&b; if (x > 5) goto *p; a: return &&b; b: return &&a; }\n",
+            "of a label",
+        ),
     ],
-    ids=["complex", "own-table"],
+    ids=["complex", "kept label", "passed label", "returned label"],
 )
 def test_cases_that_can_t_be_judged_are_inconclusive(tmp_path: Path, source: str, words: str) -> None:
     """Right code that the judge can't run is neither passed nor failed."""

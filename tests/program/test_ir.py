@@ -46,8 +46,8 @@ int user(int x) {
 int rec(int x) { return x ? rec(x - 1) + 1 : 0; }
 int callfp(int x) { return fp(x); }
 double real(double x) { return x * 2.5 + __builtin_fabs(x); }
-int jump(int x) { static void *t[] = {&&a, &&b}; goto *t[x & 1]; a: return 1; b: return 2; }
 """
+JUMP = "int jump(int x) { static void *t[] = {&&a, &&b}; goto *t[x & 1]; a: return 1; b: return 2; }\n"
 
 
 @pytest.fixture(scope="session")
@@ -83,6 +83,13 @@ def test_extract_of_every_linkage_equals_llvm_extract(tmp_path: Path) -> None:
     text = clang_ir(tmp_path / "linkages.c")
     for function in defined_functions(parse(text)):
         assert extract(text, function) == llvm_extract(text, function), function
+
+
+def test_a_function_keeps_the_tables_of_its_labels(compiled: Compile) -> None:
+    """llvm-extract only declares them, which leaves no use of the labels: then there is no code for them."""
+    cut = compiled(JUMP + "int other(int x) { return jump(x); }\n")
+    assert "@jump.t = internal global [2 x ptr] [ptr blockaddress(@jump, " in cut.texts.ir("jump")
+    assert "blockaddress" not in cut.texts.ir("other")
 
 
 def test_extract_declares_everything_else(compiled: Compile) -> None:
