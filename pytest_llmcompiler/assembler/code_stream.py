@@ -75,6 +75,8 @@ class CodeStream:
         self.parsed = parsed
         self.labels = labels
         self.pieces: list[Piece] = []
+        self.unknown: dict[InstructionLine, None] = {}
+        """Those of the pieces whose bytes are not known, each once."""
         self.owners: list[Statement | None] = []
         """For each piece the instruction or data directive that begins with it; None where there is none."""
         self.placed_numbers: list[PlacedNumber] = []
@@ -140,6 +142,8 @@ class CodeStream:
                 if line and not (placeholders or raw):  # most are of this sort
                     pieces.append(line)
                     owners.append(statement)
+                    if line.code is None:
+                        self.unknown[line] = None
                 else:
                     self._add_instruction(number, statement, form)
             elif kind == "label":
@@ -199,6 +203,8 @@ class CodeStream:
         if form.line is None:
             return
         piece = self._add(form.line, owner)
+        if form.line.code is None:
+            self.unknown[form.line] = None
         for placeholder, relocation, value in form.placeholders:
             symbol = self.labels.find_address(self.labels.resolve(value.symbol or "", number, statement))
             self.placed_numbers.append(PlacedNumber(statement, piece, placeholder, relocation, symbol, value.addend))

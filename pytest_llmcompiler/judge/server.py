@@ -160,7 +160,7 @@ def main() -> None:
     gc.collect()
     gc.freeze()  # what the imports made stays: without it each collection looks through all of that
     # Reading a text makes tens of thousands of objects and hardly a circle: Python's 700 cost a tenth of the time.
-    gc.set_threshold(20_000, 10, 10)
+    gc.set_threshold(50_000, 10, 10)
     serve(sys.stdin.buffer, replies, int(sys.argv[1]))
     while True:  # the pipe has no other end any more: the process that asks ends, and this one with it
         signal.pause()
