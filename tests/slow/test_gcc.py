@@ -11,7 +11,7 @@ from suite_runs import CASES, ROOT, functions, run_suite, verdicts
 
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc here")
-@pytest.mark.parametrize(("level", "intel", "step"), [("O2", True, 3), ("O0", False, 4)])
+@pytest.mark.parametrize(("level", "intel", "step"), [("O2", True, 4), ("O0", False, 6)])
 def test_gcc_s_code_passes(tmp_path: Path, level: str, intel: bool, step: int) -> None:
     """For some of the files; at -O0, where compilers differ least, for fewer."""
     wanted = {path.relative_to(CASES).as_posix() for path in sorted(CASES.rglob("*.c"))[::step]}
@@ -24,4 +24,4 @@ def test_gcc_s_code_passes(tmp_path: Path, level: str, intel: bool, step: int) -
     records = run_suite(tmp_path, f"--llmc-model=replay:{answers}", "--llmc-require=all", *ignored)
     assert verdicts(records) == {"pass": len(answered)}
     assert functions(records) == functions(answered)
-    assert len(answered) > 50
+    assert len(answered) > 20

@@ -111,7 +111,7 @@ def test_a_lost_node_changes_no_verdict(cluster: Any) -> None:
 
 
 def test_an_actor_that_does_not_reply_is_replaced(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(actor_schedule, "SILENT_SECONDS", 30.0)
+    monkeypatch.setattr(actor_schedule, "SILENT_SECONDS", 15.0)
     samples = make_samples(10)
     expected = judge_quietly(samples)
     with RayJudge(2, examples=EXAMPLES) as judge:
