@@ -109,6 +109,8 @@ def _pointers(type: Type, data: bytes, start: int = 0) -> Iterator[tuple[int, Ty
         if type.target is not None and not isinstance(type.target, Function):
             yield start, type.target, int.from_bytes(data, "little")
     elif isinstance(type, (Array, Struct)) and not (isinstance(type, Struct) and type.union):
+        if isinstance(type, Array) and not isinstance(type.element, (Pointer, Array, Struct)):
+            return  # a megabyte of numbers has as many members
         for at, member in list_members(type):
             if isinstance(member, (Pointer, Array, Struct)):
                 yield from _pointers(member, data[at : at + member.size], start + at)
