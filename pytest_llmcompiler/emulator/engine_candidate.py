@@ -156,7 +156,7 @@ def _write_booleans(writer: ImageWriter, program: ProgramImage, code: AssembledC
 
 def _data_hooks(code: AssembledCode) -> Iterator[_Hook]:
     """Data among the code must not be executed. Data directives without an instruction between them share a hook."""
-    if not any(name.startswith(".") for name in set(code.mnemonics.values())):
+    if not code.has_data:
         return
     for is_data, group in itertools.groupby(code.addresses, lambda at: code.mnemonics[at].startswith(".")):
         addresses = list(group)

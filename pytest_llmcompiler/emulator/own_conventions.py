@@ -64,8 +64,6 @@ class OwnConventions:
             if name in program_addresses and name in code.symbols
         }
         """Address of the program's function -> address of the candidate's own definition."""
-        self._has_data = any(name[:1] == "." for name in set(code.mnemonics.values()))
-        """Whether there may be data between the instructions."""
         self._start_set = frozenset(at for name, at in code.symbols.items() if not name.startswith(".L"))
         self._starts = sorted(self._start_set)
         self._instructions = code.addresses
@@ -115,7 +113,7 @@ class OwnConventions:
 
     def _find_body(self, addresses: Sequence[int]) -> _Body | None:
         """The effects of a function's instructions, by its bytes; None where these are not one piece of code."""
-        if len(addresses) < 2 or self._has_data:
+        if len(addresses) < 2 or self._code.has_data:
             return None
         # The last instruction is looked at alone: it is not known where its bytes end.
         first, last = addresses[0], addresses[-1]

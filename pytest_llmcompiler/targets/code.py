@@ -94,6 +94,11 @@ class AssembledCode:
         return sorted(self.mnemonics)
 
     @functools.cached_property
+    def has_data(self) -> bool:
+        """Whether there may be data between the instructions."""
+        return any(name.startswith(".") for name in set(self.mnemonics.values()))
+
+    @functools.cached_property
     def _code_ranges(self) -> list[tuple[int, int]]:
         return [(part.address, part.address + len(part.data)) for part in self.segments if part.is_executable]
 
