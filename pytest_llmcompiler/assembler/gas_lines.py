@@ -6,6 +6,7 @@ front, such as the section, the syntax, and whether a name is defined already, i
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 from collections.abc import Iterator
@@ -99,9 +100,14 @@ class GasLineReader:
             return None
         texts = source.split("\n")
         lines = list(map(self._lines.get, texts))
-        if None in lines:
-            lines = [line or self._lines.get(text) or self._find(text) for line, text in zip(lines, texts, strict=True)]
-        return None if None in lines else cast("list[GasLine]", lines)
+        at = -1
+        with contextlib.suppress(ValueError):  # until all are known
+            while True:
+                at = lines.index(None, at + 1)
+                line = lines[at] = self._lines.get(texts[at]) or self._find(texts[at])
+                if line is None:
+                    return None
+        return cast("list[GasLine]", lines)
 
     def strip_comments(self, source: str) -> str | None:
         """A text without its comments, and without blanks at the ends of lines: all that counts of it. None where it

@@ -6,6 +6,7 @@ what is left without comments and without blanks at the ends of lines. Lines and
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Hashable
 
 from pytest_llmcompiler.assembler.gas import CODE_BYTES, parse_assembly
@@ -46,6 +47,7 @@ def _weigh(code: AssembledCode) -> int:
     return len(code.mnemonics) + 1
 
 
+@functools.lru_cache(maxsize=1)
 def strip_text(text: str, dialect: Dialect) -> str | None:
     """What counts of a text in GNU assembly; None for a text that may be in another language, which comments may have
     a say in, for one that can't be read line by line, and for a very long one."""

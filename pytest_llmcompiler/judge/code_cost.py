@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import NamedTuple, get_args
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, get_args
 
 from pytest_llmcompiler.cache_files import CacheFile
 from pytest_llmcompiler.program.clang import OptimisationLevel
@@ -63,25 +63,37 @@ def _find_end(
     return min(following, last + processor.decode(code.read_code(last), last).size)
 
 
+def measure_once(file: CostFile, measure: Callable[[], Mapping[str, CostCounts | None]]) -> dict[str, CostCounts]:
+    """What clang's own code costs, by level, from a file or as it is measured now."""
+    costs: Mapping[str, CostCounts | None] | None = file.load()
+    if costs is None:
+        costs = measure()
+        file.save(costs)
+    return {level: cost for level, cost in costs.items() if cost}
+
+
+def _read_counts(instructions: Any, size: Any) -> CostCounts:
+    return CostCounts(None if instructions is None else int(instructions), int(size))
+
+
 class CostFile:
     """The file with what clang's own code of a function costs, by level. `key` has all that it depends on."""
 
     def __init__(self, key: Iterable[str]) -> None:
         self._file = CacheFile("costs", key)
 
-    def load(self) -> dict[str, CostCounts] | None:
+    def load(self) -> dict[str, CostCounts | None] | None:
         """The costs; None where there is no file, or where it can't be read."""
         data = self._file.read()
         try:
             costs = json.loads(data) if data is not None else None
-            return costs and {
-                level: CostCounts(None if one is None else int(one), int(two)) for level, (one, two) in costs.items()
-            }
+            return costs and {level: pair and _read_counts(*pair) for level, pair in costs.items()}
         except (ValueError, TypeError, AttributeError):  # the file was written by something else
             return None
 
-    def save(self, costs: Mapping[str, CostCounts]) -> None:
-        """Write the costs of all levels to the file. Does nothing where one is missing, which the machine may have kept
-        from being measured, nor where the disk is full or the folder can't be written."""
+    def save(self, costs: Mapping[str, CostCounts | None]) -> None:
+        """Write the costs of all levels to the file; None for code that has none, since it does not pass. Does nothing
+        where a level is missing, which the machine may have kept from being measured, nor where the disk is full or the
+        folder can't be written."""
         if len(costs) == len(get_args(OptimisationLevel)):
             self._file.write(json.dumps(costs).encode())

@@ -67,24 +67,27 @@ class CostMeter:
         of chosen inputs alone."""
         if self._suite.is_restricted:
             return {}
-        own = self._measure(passing)
+        own = None
+        with suppress(ChildLostError):
+            own = self._measure(passing)
         return describe_costs(own, self._references) if own else {}
 
     @functools.cached_property
     def _references(self) -> Mapping[str, CostCounts]:
         return self._suite.reference_costs(self._assembler, self._measure_references)
 
-    def _measure_references(self) -> dict[str, CostCounts]:
-        """What clang's own code costs at each level. Missing are levels at which it does not compile, or does not
-        pass."""
+    def _measure_references(self) -> dict[str, CostCounts | None]:
+        """What clang's own code costs at each level; None for code that does not pass, or whose instructions can't be
+        counted. Missing are levels at which it does not compile, and what the machine kept from being measured."""
         costs: dict[str, CostCounts | None] = {}
         for level, text in compile_levels(self._suite.under_test.reference, self._suite.under_test.function):
             with suppress(ChildLostError):
                 passing = self._run(text)
                 costs[level] = self._measure(passing) if passing else None
-        return {level: cost for level, cost in costs.items() if cost}
+        return costs
 
     def _measure(self, passing: PassingRun) -> CostCounts | None:
+        """What a candidate costs; None where its instructions can't be counted. Raises ChildLostError."""
         under_test, candidate = self._suite.under_test, passing.differential.candidate
         instructions = None
         if not under_test.native.applies_to(candidate):
@@ -96,7 +99,7 @@ class CostMeter:
 
     def _count(self, passing: PassingRun) -> int | None:
         """The instructions that a candidate executes on the suite, as the emulator counts them; None where it gives up
-        on the candidate."""
+        on the candidate. Raises ChildLostError."""
         differential, engine = passing
         entries = range(len(self._suite.corpus.entries)) if engine is None else engine.uncounted
         counted = engine.instructions if engine else 0
@@ -104,7 +107,7 @@ class CostMeter:
             return counted
         self._suite.under_test.prepare_machine()
         self._suite.prepare_to_run()
-        with suppress(ChildDiedError, ChildTimeoutError, ChildLostError):
+        with suppress(ChildDiedError, ChildTimeoutError):
             rest = sandbox.call(_count_runs, differential, entries, seconds=_SECONDS, megabytes=_MEGABYTES)
             return counted + int(rest)
         return None

@@ -81,10 +81,12 @@ class PreparedFunctions:
     def find(self, function: RequestedFunction) -> AnyHarness | None:
         """The harness of a function that is ready; None for any other."""
         key = function["function_key"]
-        if key not in self._ready or not self._references.is_current(function["case_key"]):
+        harness = self._harnesses.get(key) if key in self._ready else None
+        # Where another function of a changed case came first, there is another reference.
+        if harness is None or self._references.find_current(function["case_key"]) is not harness.reference:
             return None
-        harness = self.open(function)
-        return harness if key in self._ready else None  # another function of a changed case may have come first
+        self._harnesses[key] = self._harnesses.pop(key)
+        return harness
 
     def list_files(self, function: RequestedFunction) -> tuple[FileState, ...]:
         """The files that a function was compiled from, as they were then."""

@@ -186,17 +186,18 @@ class ProgramHarness:
         """What clang's own code of the program costs, by level."""
         return self.suite.reference_costs(self._settings.assembler, self._measure_references)
 
-    def _measure_references(self) -> dict[str, CostCounts]:
-        costs: dict[str, CostCounts] = {}
+    def _measure_references(self) -> dict[str, CostCounts | None]:
+        costs: dict[str, CostCounts | None] = {}
         for level, text in compile_levels(self.reference, MAIN):
             with contextlib.suppress(ChildDiedError, ChildTimeoutError, ChildLostError):
                 candidate = self._assemble(text)
                 if isinstance(candidate, Verdict):
+                    costs[level] = None
                     continue
                 run = ProgramDifferentialRun(self.suite, candidate, text)
                 explained, instructions = self._run(run, explain=False)
-                if explained is None:
-                    costs[level] = self._measure(candidate, None if run.runs_natively else instructions)
+                counted = None if run.runs_natively else instructions
+                costs[level] = self._measure(candidate, counted) if explained is None else None
         return costs
 
 

@@ -20,7 +20,7 @@ from pytest_llmcompiler.corpus.seed_pool import branch_features
 from pytest_llmcompiler.corpus.selection import choose_covering
 from pytest_llmcompiler.corpus.store import describe_generator
 from pytest_llmcompiler.emulator.observation import GuestFault, Observation
-from pytest_llmcompiler.judge.code_cost import CostCounts, CostFile
+from pytest_llmcompiler.judge.code_cost import CostCounts, CostFile, measure_once
 from pytest_llmcompiler.judge.compare_output import split_lines
 from pytest_llmcompiler.judge.program_coverage import measure_program_coverage
 from pytest_llmcompiler.judge.program_oracle import ProgramEntry, ProgramOracle
@@ -107,15 +107,10 @@ class ProgramSuite:
         return self._saved.unjudgeable_reason
 
     def reference_costs(
-        self, assembler: AssemblerName, measure: Callable[[], Mapping[str, CostCounts]]
+        self, assembler: AssemblerName, measure: Callable[[], Mapping[str, CostCounts | None]]
     ) -> Mapping[str, CostCounts]:
         """What clang's own code costs on the suite, by level, from the cache or as it is measured now."""
-        file = CostFile((*self._key, assembler))
-        costs: Mapping[str, CostCounts] | None = file.load()
-        if costs is None:
-            costs = measure()
-            file.save(costs)
-        return costs
+        return measure_once(CostFile((*self._key, assembler)), measure)
 
     @property
     def _key(self) -> tuple[str, ...]:

@@ -33,6 +33,7 @@ from pytest_llmcompiler.judge.messages import (
 )
 from pytest_llmcompiler.judge.prepared import PreparedFunctions
 from pytest_llmcompiler.judge.program_harness import AnyHarness
+from pytest_llmcompiler.judge.recent_verdicts import RecentVerdicts
 from pytest_llmcompiler.judge.reproducer import ReproducibleVerdict
 from pytest_llmcompiler.judge.settings import TaskQuestion
 from pytest_llmcompiler.judge.tasks import judge_task, judge_task_with_reproducer
@@ -68,6 +69,7 @@ class _RequestServer:
     def __init__(self, replies: IO[bytes], processes: int) -> None:
         self._replies = replies
         self._functions = PreparedFunctions(processes=processes)
+        self._verdicts = RecentVerdicts()
 
     def start(self) -> None:
         """Say that requests are welcome."""
@@ -106,7 +108,15 @@ class _RequestServer:
         except TruncatedError as error:
             return _verdict_reply(Verdict("truncated", str(error)))
         question = TaskQuestion(request["task"], request["passes"], find_claimed_sizes(answer))
-        return self._judge(request, question, text)
+        if request["task"] != "asm" or request["explain"]:
+            return self._judge(request, question, text)
+        harness = self._prepare(request)
+        known = self._verdicts.find(harness, question, text)
+        if known:
+            return known
+        reply = self._judge(request, question, text)
+        self._verdicts.add(harness, question, text, reply)
+        return reply
 
     def _judge(self, request: JudgeRequest | AnswerRequest, question: TaskQuestion, text: str) -> VerdictReply:
         harness, explain = self._prepare(request), request["explain"]

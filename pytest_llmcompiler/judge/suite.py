@@ -16,7 +16,7 @@ from pytest_llmcompiler.corpus.fuzzer import Corpus
 from pytest_llmcompiler.corpus.shrink import weight
 from pytest_llmcompiler.corpus.store import SavedCorpus
 from pytest_llmcompiler.emulator.uninitialised import UninitialisedFill
-from pytest_llmcompiler.judge.code_cost import CostCounts
+from pytest_llmcompiler.judge.code_cost import CostCounts, measure_once
 from pytest_llmcompiler.judge.function_under_test import REFERENCE_LEVELS, FunctionUnderTest
 from pytest_llmcompiler.judge.oracle import Oracle, SuiteEntry
 from pytest_llmcompiler.judge.reference_builds import ReferenceBuilds
@@ -206,15 +206,10 @@ class Suite:
         return image
 
     def reference_costs(
-        self, assembler: AssemblerName, measure: Callable[[], Mapping[str, CostCounts]]
+        self, assembler: AssemblerName, measure: Callable[[], Mapping[str, CostCounts | None]]
     ) -> Mapping[str, CostCounts]:
         """What clang's own code costs on the suite, by level, from the cache or as it is measured now."""
-        file = self._files.costs(assembler)
-        costs: Mapping[str, CostCounts] | None = file.load()
-        if costs is None:
-            costs = measure()
-            file.save(costs)
-        return costs
+        return measure_once(self._files.costs(assembler), measure)
 
     def build_reserve(self) -> dict[Input, SuiteEntry]:
         """The inputs of the reserve, of which nothing is expected. None where the function calls what is not there: the

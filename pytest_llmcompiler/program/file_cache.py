@@ -44,23 +44,26 @@ class FileCache(Generic[_Value]):
 
     def find(self, key: Hashable, compute: Callable[[], tuple[_Value, Iterable[Path]]]) -> _Value:
         """The value for a key. `compute` returns it with the files that it depends on."""
-        entry = self._entries.pop(key, None)
-        if entry is None or any(state != FileState.read(state.path) for state in entry[1]):
+        value = self.find_current(key)
+        if value is None:
             value, files = compute()
-            entry = value, tuple(map(FileState.read, files))
-        self._entries[key] = entry  # what was asked for last is forgotten last
-        if len(self._entries) > self._capacity:
-            del self._entries[next(iter(self._entries))]
+            self._entries.pop(key, None)
+            self._entries[key] = value, tuple(map(FileState.read, files))
+            if len(self._entries) > self._capacity:
+                del self._entries[next(iter(self._entries))]
+        return value
+
+    def find_current(self, key: Hashable) -> _Value | None:
+        """The value for a key; None where there is none, or where one of its files has changed."""
+        entry = self._entries.get(key)
+        if entry is None or any(state != FileState.read(state.path) for state in entry[1]):
+            return None
+        self._entries[key] = self._entries.pop(key)  # what was asked for last is forgotten last
         return entry[0]
 
     def files(self, key: Hashable) -> tuple[FileState, ...]:
         """The files that the value for a key was computed from, as they were then."""
         return self._entries[key][1]
-
-    def is_current(self, key: Hashable) -> bool:
-        """Whether there is a value for a key, and none of its files has changed."""
-        entry = self._entries.get(key)
-        return entry is not None and all(state == FileState.read(state.path) for state in entry[1])
 
     def keep(self, is_wanted: Callable[[_Value], bool]) -> None:
         """Forget all values but those that are wanted."""

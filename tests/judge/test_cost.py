@@ -12,6 +12,7 @@ from faces import Compile
 
 from pytest_llmcompiler import Judge, Sample
 from pytest_llmcompiler.emulator import engine_server, instruction_counter
+from pytest_llmcompiler.judge.code_cost import CostCounts, CostFile, measure_once
 from pytest_llmcompiler.judge.cost import LEVELS
 from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
 from pytest_llmcompiler.judge.program_harness import ProgramHarness
@@ -157,6 +158,16 @@ def test_clang_compiles_once_for_all_sessions(compiled: Compile, monkeypatch: py
 
     monkeypatch.setattr(Toolchain, "start_level", fail)
     assert cost(harness(compiled, ONE, "one"), text) == first
+
+
+def test_a_level_that_does_not_pass_is_not_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMC_CACHE", str(tmp_path))
+    measured: dict[str, CostCounts | None] = {"O0": CostCounts(7, 3), "O2": None, "O3": CostCounts(None, 2)}
+    costs = [dict(measured), {**measured, "Oz": None}, {}]
+    for _ in range(3):
+        found = measure_once(CostFile(["one"]), lambda: costs.pop(0))
+        assert found == {"O0": CostCounts(7, 3), "O3": CostCounts(None, 2)}
+    assert costs == [{}], "a level that is missing, as the first time, may have been kept from being measured"
 
 
 def test_neither_workers_nor_caches_change_a_cost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from faces import CaseOf
 
-from pytest_llmcompiler.judge import server
+from pytest_llmcompiler.judge import server, tasks
 from pytest_llmcompiler.judge.harness import JudgeSettings
 from pytest_llmcompiler.judge.messages import AnswerRequest, describe_function
 from pytest_llmcompiler.judge.ticket import EncodedRequest, Ticket
@@ -50,12 +50,17 @@ class _LateRequests(io.RawIOBase):
         return size
 
 
-def serve(requests: Iterable[bytes]) -> list[str]:
-    """What the process says, line by line, with the kind of a verdict in its place."""
+def run_server(requests: Iterable[bytes]) -> list[str]:
+    """What the process says, line by line."""
     replies = io.BytesIO()
     server.serve(io.BufferedReader(_LateRequests(iter(requests))), replies, 1)
+    return replies.getvalue().decode().splitlines()
+
+
+def serve(requests: Iterable[bytes]) -> list[str]:
+    """What the process says, line by line, with the kind of a verdict in its place."""
     said = []
-    for line in replies.getvalue().decode().splitlines():
+    for line in run_server(requests):
         reply = json.loads(line[1:]) if line[0] in "FDR" else {}
         said.append(line[0] + (f" {reply['verdict']['verdict']}" if "verdict" in reply else reply.get("status", "")))
     return said
@@ -84,6 +89,37 @@ def test_a_file_that_changes_is_prepared_again(case_of: CaseOf) -> None:
 
     prepared = ["B", "P", "F pass"]
     assert serve(requests()) == ["K", "B", "P", "F mismatch", *prepared, "B", "Rcase-error", *prepared]
+
+
+def test_code_with_other_comments_gets_the_same_verdict_and_does_not_run_again(
+    case_of: CaseOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case, judged = case_of("int f(int x) { return x + 1; } // comments\n"), list[str]()
+
+    def judge_task(harness: Any, question: Any, text: str, **options: Any) -> Verdict:
+        judged.append(text)
+        return tasks.judge_task(harness, question, text, **options)
+
+    monkeypatch.setattr(server, "judge_task", judge_task)
+    crash = "f:\n\tmovl\t8, %eax\n\tretq\n"
+    texts = [
+        RIGHT,
+        f"{RIGHT}# more\n",
+        RIGHT.replace("\n", " # f\n", 1),
+        crash,
+        crash.replace("\tretq", "\tretq # end"),
+    ]
+    texts += [crash.replace("%eax\n", f"%eax # {word}\n") for word in ("one", "two")]
+    texts += [RIGHT.replace("1", "01"), f"{RIGHT}\tnop\n"]
+    verdicts = [
+        json.loads(line[1:])["verdict"] for line in run_server(request(case, one, explain=False) for one in texts)[3:]
+    ]
+    assert judged == [texts[number] for number in (0, 3, 5, 6, 7, 8)], "a line that is quoted counts as it is"
+    kinds = [verdict["verdict"] for verdict in verdicts]
+    assert kinds == [*("pass",) * 3, *("crash",) * 4, "pass", "pass"]
+    assert verdicts[0] == verdicts[1] == verdicts[2] and verdicts[3] == verdicts[4]
+    quotes = [line for verdict in verdicts[3:7] for line in verdict["detail"]["evidence"] if "line 2" in line]
+    assert [line.split("movl 8, %eax")[1] for line in quotes] == ["", "", " # one", " # two"]
 
 
 def test_an_inconclusive_verdict_is_doubtful(case_of: CaseOf, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -462,6 +462,8 @@ int main(int count, char **arguments) {
     signal(SIGCHLD, SIG_IGN);
     signal(SIGINT, SIG_IGN); /* The judge decides what ends at Ctrl-C. */
     signal(SIGPIPE, SIG_IGN);
+    /* Unicorn wants its code in pages of 2 MiB, which each child would fill with zeros for some KiB of code. */
+    prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
     int control = atoi(arguments[1]), null = open("/dev/null", O_RDWR);
     if (null < 0 || (*arguments[2] && !load_keystone(&keystone, arguments[2])))
         return 1;

@@ -191,19 +191,19 @@ def _find_bare_code(text: str, label: re.Pattern[str]) -> TextBlock | None:
     # A listing has the same lines as the assembly that it shows.
     lines = convert_listing(clean_characters(text)).splitlines(keepends=True)
     original = text.splitlines(keepends=True)
-    kinds = _classify_lines(lines)
-    labels = {number for number, kind in enumerate(kinds) if kind.may_start_function and label.match(lines[number])}
-    if not labels and not any(kind.is_instruction for kind in kinds):
+    # Most lines are code. Only those at both ends of the code are looked at closely.
+    labels = {number for number, line in enumerate(lines) if (":" in line or "PROC" in line) and label.match(line)}
+    if not labels and not any(map(_is_instruction, lines)):
         return None
     # A label alone may be a heading ("Assembly:"), so it counts only next to other code.
-    is_code = [kind.is_assembly and not kind.is_lone_label for kind in kinds]
-    for number in labels:
-        is_code[number] = True
-    first = is_code.index(True)
-    while first > 0 and kinds[first - 1].is_lone_label:
+    code = (number for number, line in enumerate(lines) if number in labels or _is_clear_code(line))
+    first = next(code, len(lines))
+    while first > 0 and _classify_line(lines[first - 1]).is_lone_label:
         first -= 1
-    last = len(is_code) - is_code[::-1].index(True)
-    while last < len(lines) and kinds[last].is_lone_label:
+    last = len(lines)
+    while last > first and not (last - 1 in labels or _is_clear_code(lines[last - 1])):
+        last -= 1
+    while last < len(lines) and _classify_line(lines[last]).is_lone_label:
         last += 1
     has_prose_behind = any(line.strip() and line.endswith("\n") for line in lines[last:])
     return TextBlock(sum(map(len, original[:first])), "".join(lines[first:last]), is_closed=has_prose_behind)
@@ -217,18 +217,10 @@ class _LineKind(NamedTuple):
     is_assembly: bool
     """Whether it is an instruction, a directive, or a label that stands alone or in front of one."""
     is_lone_label: bool
-    may_start_function: bool
-    """Whether it may be the label of a function, or `NAME PROC`."""
 
 
 def _classify_line(line: str) -> _LineKind:
     return _classify_once(line) if len(line) <= _KEPT_CHARACTERS else _classify(line)
-
-
-def _classify_lines(lines: list[str]) -> list[_LineKind]:
-    """The kinds of many lines. Where none is too long, nothing is called in Python for those that are known."""
-    is_short = max(map(len, lines), default=0) <= _KEPT_CHARACTERS
-    return list(map(_classify_once if is_short else _classify_line, lines))
 
 
 def _classify(line: str) -> _LineKind:
@@ -243,12 +235,17 @@ def _classify(line: str) -> _LineKind:
         is_instruction,
         is_assembly=label is not None or is_code or _DIRECTIVE.match(line[position:]) is not None,
         is_lone_label=first is not None and label is first,
-        may_start_function=":" in line or "PROC" in line,
     )
 
 
 _classify_once = functools.lru_cache(maxsize=1 << 16)(_classify)
 """The same, computed once for equal lines: the answers to one question share most of theirs."""
+
+
+def _is_clear_code(line: str) -> bool:
+    """Whether it is assembly, and not only a label."""
+    kind = _classify_line(line)
+    return kind.is_assembly and not kind.is_lone_label
 
 
 def _is_assembly(line: str) -> bool:
