@@ -25,6 +25,7 @@ from pytest_llmcompiler.assembler.operands import KeystoneRefusalError
 from pytest_llmcompiler.assembler.reach import TextReach
 from pytest_llmcompiler.assembler.readings import try_readings
 from pytest_llmcompiler.assembler.statements import ParsedAssembly
+from pytest_llmcompiler.assembler.thread_storage import ThreadStorage
 from pytest_llmcompiler.assembler.tokens import LITERAL, SYMBOL
 from pytest_llmcompiler.errors import LinkError
 from pytest_llmcompiler.program.case_symbols import CaseSymbols
@@ -51,6 +52,7 @@ def assemble(
     case: CaseSymbols | None = None,
     binding_number: int = 0,
     is_program: bool = False,
+    threads: ThreadStorage | None = None,
 ) -> AssembledCode:
     """Assemble a text that defines `function`, and load it at the page-aligned address `base`.
 
@@ -58,7 +60,8 @@ def assemble(
     from the symbols of the `case`; where several bindings fit, `binding_number` chooses one. Without a case every such
     name is the program's, except for `function` itself and for local labels (`.L…`). `library` has the addresses of
     names that neither defines. What the function can't reach need not link. Where the text `is_program`, a whole
-    program, every name that it defines is its own, and all of it has to link. The target is x86-64 Linux by default.
+    program, every name that it defines is its own, and all of it has to link. Thread-local variables need `threads`.
+    The target is x86-64 Linux by default.
     With `keystone` as the assembler, LLVM is asked where keystone does not do or is not installed. `encode` runs
     keystone.
 
@@ -73,7 +76,7 @@ def assemble(
     def assemble_reading(parsed: ParsedAssembly) -> AssembledCode:
         binding = Binding(frozenset()) if is_program else _bind(parsed, function, symbols, case, binding_number)
         reach = TextReach(parsed, function, binding.shared_names)
-        if parsed.thread_local:
+        if parsed.thread_local and threads is None:
             require_supported(parsed, reach)
         addresses = ChainMap(
             binding.find_addresses(symbols),
@@ -91,10 +94,19 @@ def assemble(
             encode=encode,
             target=target,
             is_program=is_program,
+            threads=_name_thread_locals(threads, binding),
         )
         return _add_binding_facts(_assemble_job(job, assembler), job, case)
 
     return try_readings(text, target.dialect, assemble_reading)
+
+
+def _name_thread_locals(threads: ThreadStorage | None, binding: Binding) -> ThreadStorage | None:
+    """The thread-local variables under the names, too, that the text has for them."""
+    if threads is None or not threads.names or not binding.places:
+        return threads
+    own = {name for name, place in binding.places.items() if place.variable in threads.names}
+    return replace(threads, names=threads.names | own)
 
 
 def _add_binding_facts(code: AssembledCode, job: AssemblyJob, case: CaseSymbols | None) -> AssembledCode:

@@ -26,6 +26,7 @@ from pytest_llmcompiler.assembler.linker import (
     describe_missing_function,
     link,
 )
+from pytest_llmcompiler.assembler.thread_storage import ThreadStorage
 from pytest_llmcompiler.errors import LinkError, UnsupportedError
 from pytest_llmcompiler.targets.relocation import Relocations
 
@@ -46,6 +47,7 @@ def load_object(
     relocations: Relocations,
     *,
     unneeded: Container[str] = frozenset(),
+    threads: ThreadStorage | None = None,
     is_needed: Needed = lambda section, offset, unloaded: True,
 ) -> LinkedImage:
     """Link an ELF relocatable object, of the machine of `relocations`, that defines `function`.
@@ -57,7 +59,7 @@ def load_object(
     """
     try:
         loader = _ObjectLoader(ELFFile(io.BytesIO(elf)), relocations, is_needed)
-        return loader.link(function, base, program_symbols, unneeded)
+        return loader.link(function, base, program_symbols, unneeded, threads)
     except ELFError as error:
         raise ValueError(f"not a readable ELF object: {error}") from error
 
@@ -81,7 +83,12 @@ class _ObjectLoader:
         self._symbols: Sequence[Any] = [] if table is None else list(table.iter_symbols())
 
     def link(
-        self, function: str, base: int, program_symbols: Mapping[str, int], unneeded: Container[str]
+        self,
+        function: str,
+        base: int,
+        program_symbols: Mapping[str, int],
+        unneeded: Container[str],
+        threads: ThreadStorage | None,
     ) -> LinkedImage:
         for index, section in enumerate(self._elf.iter_sections()):
             self._read_section(index, section)
@@ -96,7 +103,7 @@ class _ObjectLoader:
             if entry["r_info_type"] != self._relocations.none_type
             if entry["r_info_type"] in self._relocations.supported or self._is_field_needed(entry, section)
         ]
-        image = link(self._sections, defined, fixups, base, program_symbols, weak, unneeded)
+        image = link(self._sections, defined, fixups, base, program_symbols, weak, unneeded, threads)
         return replace(image, unloaded=self._unloaded)
 
     def _read_section(self, index: int, section: Any) -> None:
@@ -105,15 +112,14 @@ class _ObjectLoader:
             if kind == "SHT_PROGBITS":
                 self._unloaded[name] = section.data()
             return
-        if flags & _SHF_TLS:
-            raise UnsupportedError(f"thread-local storage is not supported (section {name})")
         if section["sh_addralign"] > LARGEST_ALIGNMENT:
             raise UnsupportedError(f"section {name} is aligned to {section['sh_addralign']} bytes")
         if section["sh_size"] > IMAGE_BYTES:
             raise LinkError(f"section {name} has {section['sh_size']} bytes, {IMAGE_BYTES} at most")
         data = bytearray(section["sh_size"]) if kind == "SHT_NOBITS" else bytearray(section.data())
         self._section_numbers[index] = len(self._sections)
-        self._sections.append(LinkSection(name, data, bool(flags & _SHF_WRITE), bool(flags & _SHF_EXECINSTR)))
+        is_writable, is_executable, is_local = (bool(flags & f) for f in (_SHF_WRITE, _SHF_EXECINSTR, _SHF_TLS))
+        self._sections.append(LinkSection(name, data, is_writable, is_executable, is_local))
 
     def _read_symbols(self) -> tuple[dict[str, SectionAddress], frozenset[str]]:
         """The object's own symbols, and the names of its undefined weak ones. COMMON symbols get a section of zeros."""

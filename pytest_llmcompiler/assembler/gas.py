@@ -51,6 +51,12 @@ _REFUSAL_REASONS = {
     ".irpc": "repetition is not supported",
     ".org": "it moves the location counter",
 }
+_PREFIX_BYTES = re.compile(
+    r"\.byte[ \t]+0x66(?=[ \t]*\n[ \t]*leaq?[ \t])"
+    r"|\.(?:value|word|short|2byte)[ \t]+0x6666(?=[ \t]*\n[ \t]*(?:rex64|call))"
+)
+"""Prefixes that gcc writes as data around `leaq x@tlsgd(%rip), %rdi`, so that linkers find room for other code there.
+They have no effect."""
 _FEATURES = "@feat.00"
 """The symbol of an object for Windows whose value tells Microsoft's linker which checks the object supports."""
 _LARGEST_EXPONENT = 32
@@ -61,6 +67,8 @@ def parse_assembly(source: str, dialect: Dialect) -> ParsedAssembly:
     """Parse a text. Raises AssemblyError for text that no assembler should get, and UnsupportedError."""
     check_length(source)
     converted = masm.convert_to_gnu(source) if dialect.accepts_masm else source
+    if "__tls_get_addr" in converted and dialect.prefixes:
+        converted = _PREFIX_BYTES.sub(lambda data: "data16".ljust(len(data[0])), converted)
     return _GasParser(remove_quotes(converted), dialect).parse()
 
 
@@ -179,9 +187,9 @@ class _GasParser:
     def _add_label(self, name: str, text: str, offset: int) -> None:
         self._lone_prefix = None
         if not self._sections.is_loaded:
-            if self._sections.is_thread_local:
-                self._parsed.thread_local[name] = self._sections.name
             return
+        if self._sections.is_thread_local:
+            self._parsed.thread_local[name] = self._sections.name
         if text[0].isdigit():
             self._parsed.numeric_labels.setdefault(name, []).append(len(self._parsed.statements))
         else:

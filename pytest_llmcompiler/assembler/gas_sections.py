@@ -6,7 +6,6 @@ import re
 
 from pytest_llmcompiler.assembler.statements import GasSection, ParsedAssembly
 from pytest_llmcompiler.assembler.tokens import split_operands
-from pytest_llmcompiler.errors import UnsupportedError
 
 SECTION_DIRECTIVES = frozenset((
     ".text", ".data", ".bss", ".rodata", ".section", ".pushsection", ".popsection", ".previous",
@@ -16,10 +15,12 @@ _UNLOADED = re.compile(
 )
 """Starts of the names of sections that a function does not need in order to run."""
 _THREAD_LOCAL = re.compile(r"\.t(data|bss|ls)\b")
+"""Sections of thread-local variables, on Windows too, whatever their flags."""
 _DEFAULT_FLAGS = (
     (re.compile(r"\.(text|init|fini|plt)(\.|$)"), "ax"),
     (re.compile(r"\.(data|bss|init_array|fini_array|preinit_array|tm_clone_table|got)(\.|$)|\.data1$"), "aw"),
     (re.compile(r"\.rodata(\.|$)|\.rodata1$"), "a"),
+    (re.compile(r"\.t(data|bss)(\.|$)"), "awT"),
 )
 """The flags that GAS gives a section that is named without flags, by the name; other sections get none."""
 
@@ -48,16 +49,16 @@ class SectionTracker:
     @property
     def is_loaded(self) -> bool:
         """Whether statements here end up in memory."""
-        return self._current is not None and not self.is_thread_local
+        return self._current is not None
 
     @property
     def is_thread_local(self) -> bool:
-        """Whether this is a section of thread-local variables. It is not loaded."""
-        return self._current is not None and _THREAD_LOCAL.match(self._current.name) is not None
+        """Whether this is a section of thread-local variables."""
+        return self._current is not None and self._current.is_thread_local
 
     @property
     def name(self) -> str:
-        """The name of the current section; empty where it is not loaded and not thread-local."""
+        """The name of the current section; empty where it is not loaded."""
         return self._current.name if self._current else ""
 
     def index(self) -> int | None:
@@ -66,7 +67,7 @@ class SectionTracker:
         if section is self._last_section:  # most statements are in the section of the one before
             return self._last_index
         index = None
-        if section is not None and not self.is_thread_local:
+        if section is not None:
             index = self._indices.get(section)
             if index is None:
                 index = self._indices[section] = len(self._parsed.sections)
@@ -84,7 +85,7 @@ class SectionTracker:
         self._current = section
 
     def apply(self, directive: str, operands: str, offset: int) -> None:
-        """Follow one of `SECTION_DIRECTIVES`, which stands at `offset`. Raises AssemblyError, UnsupportedError."""
+        """Follow one of `SECTION_DIRECTIVES`, which stands at `offset`. Raises AssemblyError."""
         if directive in (".section", ".pushsection"):
             if directive == ".pushsection":
                 self._stack.append((self._current, self._previous))
@@ -112,8 +113,6 @@ class SectionTracker:
         if not name:
             raise self._parsed.build_error(f"{directive} needs a name", offset)
         flags = parts[1].strip('"') if len(parts) > 1 else ""
-        if "T" in flags and not _THREAD_LOCAL.match(name):
-            raise UnsupportedError(f"thread-local storage is not supported (section {name})")
         return self._select(name, flags, parts[2] if len(parts) > 2 else "")
 
     def _select(self, name: str, flags: str = "", kind: str = "") -> GasSection | None:
@@ -121,8 +120,10 @@ class SectionTracker:
         if name not in self._sections:
             flags = self._parsed.dialect.convert_section_flags(name, flags) or _find_default_flags(name)
             is_loaded = "a" in flags and not _UNLOADED.match(name)
-            is_nobits = "nobits" in kind or (not kind and re.match(r"\.bss(\.|$)", name) is not None)
-            self._sections[name] = GasSection(name, "w" in flags, "x" in flags, is_nobits) if is_loaded else None
+            is_nobits = "nobits" in kind or (not kind and re.match(r"\.t?bss(\.|$)", name) is not None)
+            is_local = "T" in flags or _THREAD_LOCAL.match(name) is not None
+            section = GasSection(name, "w" in flags, "x" in flags, is_nobits, is_local)
+            self._sections[name] = section if is_loaded else None
         return self._sections[name]
 
 

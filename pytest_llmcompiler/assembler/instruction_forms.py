@@ -30,7 +30,15 @@ from pytest_llmcompiler.assembler.tokens import parse_integer, split_operands
 from pytest_llmcompiler.targets.dialect import Syntax
 from pytest_llmcompiler.targets.processor import Processor
 from pytest_llmcompiler.targets.relocation import Relocation
-from pytest_llmcompiler.targets.x86_64_linux import ABSOLUTE_64, GOT_32, PREFIXES, RELATIVE_32, SIGNED_32
+from pytest_llmcompiler.targets.x86_64_linux import (
+    ABSOLUTE_64,
+    GOT_32,
+    PREFIXES,
+    RELATIVE_32,
+    SIGNED_32,
+    THREAD_OFFSET,
+    THREAD_OFFSET_SLOT,
+)
 
 _FIRST_PLACEHOLDER = 0x5EAD0000
 """The first placeholder of each instruction: positive as a signed 32-bit number, and too large for fields of 16 bits,
@@ -63,6 +71,8 @@ _BRANCHES = {
         for name, code in _CONDITIONS.items()
     },
 }
+_SLOT_MODIFIERS: Mapping[str | None, Relocation] = {"GOTPCREL": GOT_32, "GOTTPOFF": THREAD_OFFSET_SLOT}
+"""Words behind the @ of a symbol for its slot in the global offset table."""
 _KEYSTONE_PREFIXES = frozenset(("lock", "rep", "repe", "repz", "repne", "repnz"))
 """The prefixes that keystone encodes rightly."""
 _NO_MEMORY_OPERAND = ("j", "call", "loop", "xbegin", "movabs", "lea")
@@ -202,8 +212,11 @@ def _build_placeholder(name: str, index: int, value: Expression, is_pc_relative:
     if value.symbol is None or value.subtracted_symbol is not None or value.symbol == ".":
         raise KeystoneRefusalError("a difference of symbols in an instruction is left to LLVM")
     is_wide = name in ("movabs", "movabsq")
-    if value.modifier == "GOTPCREL" and is_pc_relative:
-        relocation = GOT_32
+    slot = _SLOT_MODIFIERS.get(value.modifier) if is_pc_relative else None
+    if slot:
+        relocation = slot
+    elif value.modifier == "TPOFF" and not is_pc_relative and not is_wide:
+        relocation = THREAD_OFFSET
     elif value.modifier is None or (value.modifier == "PLT" and is_pc_relative):
         relocation = RELATIVE_32 if is_pc_relative else ABSOLUTE_64 if is_wide else SIGNED_32
     else:

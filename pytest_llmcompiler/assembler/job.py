@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pytest_llmcompiler.assembler.bindings import Binding
 from pytest_llmcompiler.assembler.reach import TextReach
 from pytest_llmcompiler.assembler.statements import ParsedAssembly
+from pytest_llmcompiler.assembler.thread_storage import ThreadStorage
 from pytest_llmcompiler.targets.target import Target
 
 
@@ -48,6 +49,8 @@ class AssemblyJob:
     encode: Encoder
     """Keystone, in a process that may die."""
     target: Target
+    threads: ThreadStorage | None = None
+    """Thread-local variables; None where there can be none."""
     is_program: bool = False
     """Whether the text is a whole program: then all names that it refers to have to be defined."""
 

@@ -88,7 +88,9 @@ def _link(
         raise LinkError(describe_missing_symbols(job.parsed, missing), missing)
     sections = _build_sections(stream, layout)
     try:
-        image = link(sections, own, fixups, job.base, job.program_symbols, unneeded=job.unneeded_names)
+        image = link(
+            sections, own, fixups, job.base, job.program_symbols, unneeded=job.unneeded_names, threads=job.threads
+        )
     except LinkError as error:
         raise KeystoneRefusalError(str(error)) from None
     # Some instructions extend a 32-bit field by its sign and others by zeros; which of them this is, is not known here.
@@ -101,13 +103,13 @@ def _link(
 def _build_sections(stream: CodeStream, layout: CodeLayout) -> list[LinkSection]:
     sections = []
     for section in layout.section_numbers:
-        name, is_writable, is_executable, _ = stream.parsed.sections[section]
+        name, is_writable, is_executable, _, is_thread_local = stream.parsed.sections[section]
         if is_executable:
             first, end = stream.code_pieces[section]
             data = bytearray(b"".join(layout.parts[first:end]))
         else:
             data = stream.data[section]
-        sections.append(LinkSection(name, data, is_writable, is_executable))
+        sections.append(LinkSection(name, data, is_writable, is_executable, is_thread_local))
     return sections
 
 

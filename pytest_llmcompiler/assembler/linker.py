@@ -30,11 +30,13 @@ Which relocations there are is the target's to say (`targets.relocation`).
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pytest_llmcompiler.errors import LinkError
+from pytest_llmcompiler.assembler.slot_table import SlotTable
+from pytest_llmcompiler.assembler.thread_storage import MODULE_BASE, ThreadStorage
+from pytest_llmcompiler.errors import LinkError, UnsupportedError
 from pytest_llmcompiler.targets.code import CodeSegment
 from pytest_llmcompiler.targets.relocation import BitField, Relocation
 
@@ -42,7 +44,6 @@ PAGE = 4096
 """Bytes of a page: the unit of permissions on all targets."""
 IMAGE_BYTES = 64 << 20
 """The largest image, in bytes. Sizes in object files come from hostile text; memory is allocated only below this."""
-_SLOT_BYTES = 8
 
 
 @dataclass
@@ -53,6 +54,7 @@ class LinkSection:
     data: bytearray
     is_writable: bool
     is_executable: bool
+    is_thread_local: bool = False
 
 
 class SectionAddress(NamedTuple):
@@ -106,37 +108,45 @@ def link(
     program_symbols: Mapping[str, int],
     weak: Container[str] = frozenset(),
     unneeded: Container[str] = frozenset(),
+    threads: ThreadStorage | None = None,
 ) -> LinkedImage:
     """Lay the sections out from `base`, each on its own pages, and fill in the fields.
 
     A name in `defined` means that address, every other name its address in `program_symbols`. A name in `weak` may be
     missing in both: its address is 0 then. So may one that is `unneeded`: an access to its address, just below `base`,
-    would fault. Raises LinkError for any other missing name, for a value that does not fit
-    its field, and for an image above `IMAGE_BYTES`.
+    would fault. Raises LinkError for any other missing name, for a value that does not fit its field, for a variable
+    that is thread-local where code takes it for another one, or the other way round, and for an image above
+    `IMAGE_BYTES`; UnsupportedError for thread-local variables without `threads`, or that are out of reach there.
     """
-    addresses, end = _lay_out(sections, base)
+    addresses, end = _lay_out(sections, base, threads)
 
     def resolve(address: SectionAddress) -> int:
         return address.offset + (0 if address.section is None else addresses[address.section])
 
     own = {name: resolve(address) for name, address in defined.items()}
-    external = {fixup.target for fixup in fixups if isinstance(fixup.target, str)} - own.keys()
+    names = {fixup.target for fixup in fixups if isinstance(fixup.target, str)}
+    external = names - own.keys() - {MODULE_BASE}
     absent = sorted(name for name in external if name not in program_symbols and name not in weak)
     missing = tuple(name for name in absent if name not in unneeded)
     if missing:
         raise LinkError(f"undefined symbol{'s' if len(missing) > 1 else ''}: {', '.join(missing)}", missing)
     known = {name: program_symbols.get(name, 0) for name in external}
     known |= dict.fromkeys(absent, base - PAGE) | own
-    # Value -> the address of its slot in the global offset table, which lies behind the sections.
-    slots: dict[int, int] = {}
+    slots = SlotTable(end, len(fixups), PAGE, threads)
+    is_thread_local = _find_thread_locals(sections, defined, threads)
+    if MODULE_BASE in names - own.keys():
+        known[MODULE_BASE] = slots.module_base
     for fixup in fixups:
+        relocation = fixup.relocation
         value = known[fixup.target] if isinstance(fixup.target, str) else resolve(fixup.target)
-        if fixup.relocation.uses_got:
-            value = slots.setdefault(value, end + _SLOT_BYTES * len(slots))
+        if relocation.thread_use or relocation.uses_got:
+            value = slots.find_value(value, relocation)
+        if relocation.thread_use or is_thread_local:
+            _require_storage(fixup, is_thread_local, absent)
         field_address = addresses[fixup.section] + fixup.offset
         _store(sections[fixup.section].data, fixup, _compute_value(fixup, value, field_address))
     return LinkedImage(
-        segments=_build_segments(sections, addresses, slots, end),
+        segments=_build_segments(sections, addresses, slots),
         symbols=own,
         external_symbols=frozenset(external.difference(absent)),
         sections=tuple((section.name, address) for section, address in zip(sections, addresses, strict=True)),
@@ -144,19 +154,54 @@ def link(
     )
 
 
-def _lay_out(sections: Sequence[LinkSection], base: int) -> tuple[list[int], int]:
-    """The address of each section, and the first page behind all of them."""
-    addresses, end = [], base
+def _lay_out(sections: Sequence[LinkSection], base: int, threads: ThreadStorage | None) -> tuple[list[int], int]:
+    """The address of each section, and the first page behind all but those of thread-local variables."""
+    addresses, end, thread_end = [], base, threads.area if threads else 0
     for section in sections:
-        addresses.append(end)
-        end = align(end + len(section.data))
+        if section.is_thread_local and threads:
+            addresses.append(thread_end)
+            thread_end = align(thread_end + len(section.data))
+        else:
+            addresses.append(end)
+            end = align(end + len(section.data))
     if end - base > IMAGE_BYTES:
         raise LinkError(f"the code and its data take {end - base} bytes, {IMAGE_BYTES} at most")
+    if thread_end > base:
+        raise UnsupportedError("there is no room for thread-local variables behind those of the program")
     return addresses, end
 
 
+def _find_thread_locals(
+    sections: Sequence[LinkSection], defined: Mapping[str, SectionAddress], threads: ThreadStorage | None
+) -> Callable[[str | SectionAddress], bool] | None:
+    """What tells whether a name or an address is that of a thread-local variable; None where there are none."""
+    numbers = {number for number, section in enumerate(sections) if section.is_thread_local}
+    names = threads.names if threads else frozenset()
+    if not numbers and not names:
+        return None
+
+    def is_thread_local(target: str | SectionAddress) -> bool:
+        address = defined.get(target) if isinstance(target, str) else target
+        return target in names if address is None else address.section in numbers
+
+    return is_thread_local
+
+
+def _require_storage(
+    fixup: Fixup, is_thread_local: Callable[[str | SectionAddress], bool] | None, absent: Container[str]
+) -> None:
+    """Raise LinkError where a field is for thread-local variables and its variable is none, or the other way round."""
+    target, use = fixup.target, fixup.relocation.thread_use
+    if use == "module" or target == MODULE_BASE or (isinstance(target, str) and target in absent):
+        return
+    is_local = is_thread_local is not None and is_thread_local(target)
+    if is_local != (use is not None):
+        kind = "thread-local" if is_local else "not thread-local"
+        raise LinkError(f"{fixup.relocation.name} against {_format_target(target)}, which is {kind}")
+
+
 def _build_segments(
-    sections: Sequence[LinkSection], addresses: Sequence[int], slots: Mapping[int, int], got_address: int
+    sections: Sequence[LinkSection], addresses: Sequence[int], slots: SlotTable
 ) -> tuple[CodeSegment, ...]:
     """The contents of memory: the sections that have bytes, and the global offset table if it has slots."""
     segments = [
@@ -164,10 +209,7 @@ def _build_segments(
         for section, address in zip(sections, addresses, strict=True)
         if section.data
     ]
-    if slots:
-        table = b"".join(value.to_bytes(_SLOT_BYTES, "little") for value in slots)
-        segments.append(CodeSegment(".got", got_address, table, is_writable=False, is_executable=False))
-    return tuple(segments)
+    return tuple(sorted((*segments, *slots.build_segments()), key=lambda segment: segment.address))
 
 
 def _compute_value(fixup: Fixup, value: int, field_address: int) -> int:
@@ -189,10 +231,15 @@ def _store(data: bytearray, fixup: Fixup, value: int) -> None:
     high = 1 << bits >> 1 if relocation.is_signed else 1 << bits
     against = f"{relocation.name} against {_format_target(fixup.target)}"
     if 0 < bits < 64 and not low <= value < high:
-        raise LinkError(f"{against} is out of range: {value:#x} does not fit {bits} bits")
+        message = f"{against} is out of range: {value:#x} does not fit {bits} bits"
+        raise UnsupportedError(message) if relocation.thread_use else LinkError(message)
     if value % relocation.alignment:
         raise LinkError(f"{against}: {value:#x} is no multiple of {relocation.alignment}")
     word = int.from_bytes(data[offset : offset + relocation.field_bytes], "little")
+    if relocation.subtraction_bit and value < 0:
+        word |= relocation.subtraction_bit
+        lowest = relocation.bit_fields[0].value_bit
+        value = -(value >> lowest) << lowest
     for value_bit, width, word_bit in relocation.bit_fields or (BitField(0, 8 * relocation.field_bytes, 0),):
         word &= ~((1 << width) - 1 << word_bit)
         word |= (value >> value_bit & (1 << width) - 1) << word_bit

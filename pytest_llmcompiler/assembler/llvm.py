@@ -41,6 +41,7 @@ def assemble(job: AssemblyJob) -> AssembledCode:
             symbols,
             job.target.relocations,
             unneeded=_RenamedNames(job.unneeded_names, renamed),
+            threads=job.threads,
             is_needed=lambda section, offset, unloaded: _is_reached(job, source, section, offset, unloaded),
         )
     except LinkError as error:

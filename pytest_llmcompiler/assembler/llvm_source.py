@@ -134,10 +134,11 @@ class LLVMSource:
         return self.parsed.sections[int(number)].name
 
     def _enter_section(self, number: int) -> None:
-        _, is_writable, is_executable, is_nobits = self.parsed.sections[number]
-        flags = "a" + "w" * is_writable + "x" * is_executable
+        _, is_writable, is_executable, is_nobits, is_thread_local = self.parsed.sections[number]
+        flags = "a" + "w" * is_writable + "x" * is_executable + "T" * is_thread_local
         # Native linkers place sections by the start of their names.
         kind = ".text" if is_executable else ".bss" if is_nobits else ".data" if is_writable else ".rodata"
+        kind = kind.replace(".", ".t") if is_thread_local else kind
         name = f"{kind if self._linkage else ''}{self.section_prefix}{number}"
         self._emit(f'.section {name},"{flags}",@{"nobits" if is_nobits else "progbits"}')
 

@@ -23,6 +23,7 @@ class GasSection(NamedTuple):
     is_executable: bool
     is_nobits: bool
     """Whether it holds zeros only, as `.bss` does."""
+    is_thread_local: bool = False
 
 
 class Statement(NamedTuple):
@@ -75,7 +76,7 @@ class ParsedAssembly:
     sizes: dict[str, int] = field(default_factory=dict)
     """Name -> bytes, as `.size` and `.comm` say."""
     thread_local: dict[str, str] = field(default_factory=dict)
-    """Label of a thread-local variable -> the name of its section, which is not loaded."""
+    """Label of a thread-local variable -> the name of its section."""
     positions: PositionMap | None = None
     """Where `source` comes from, where it is the translation of another text: lines and columns are that text's."""
 

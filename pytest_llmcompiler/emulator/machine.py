@@ -173,6 +173,11 @@ class Machine:
         expression = self.guest.read_string(self.guest.library_argument(0), _MAX_ASSERTION_BYTES)
         self.guest.stop(RunEnd("abort", assertion=expression.decode(errors="replace")))
 
+    @property
+    def thread_pointer(self) -> int:
+        """The address that code reaches thread-local variables from."""
+        return self.guest.register(self.processor.thread_pointer)
+
     def close(self) -> None:
         """Free the emulator and its memory: the machine can't run any more."""
         if self._processor_execution:

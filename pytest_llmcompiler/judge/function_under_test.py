@@ -11,6 +11,7 @@ from pytest_llmcompiler.assembler.assemble import assemble
 from pytest_llmcompiler.assembler.job import Encoder
 from pytest_llmcompiler.assembler.keystone_engine import run_keystone
 from pytest_llmcompiler.assembler.recent_code import RecentCode, strip_text
+from pytest_llmcompiler.assembler.thread_storage import ThreadStorage, describe_threads
 from pytest_llmcompiler.corpus.possible_values import PossibleValues
 from pytest_llmcompiler.emulator.machine import Machine
 from pytest_llmcompiler.errors import AssemblyError, CaseError, LinkError, ProcessStartError, UnsupportedError
@@ -96,6 +97,9 @@ class FunctionUnderTest:
         called = sorted(self.reference.mentioned_globals(self.function) & unwrapped)
         if called:
             return f"{self.function} calls {called[0]}, which is another function on {self.reference.target.name}"
+        local = sorted(self.reference.mentioned_globals(self.function) & self.reference.thread_locals)
+        if local:
+            return f"{self.function} uses the thread-local variable {local[0]}: such code is judged for Linux alone"
         if re.search(r"^@llvm\.global_ctors = .*\[[1-9]", self.reference.program_ir, re.M):
             return f"the file has constructors, which the start of a process for {system.host.name} does not call"
         return None
@@ -185,12 +189,22 @@ class FunctionUnderTest:
                 case=self.case_symbols,
                 binding_number=binding_number,
                 encode=encode,
+                threads=self._threads,
             )
         except LinkError as error:
             if system is None and error.missing and load_names().lacking.issuperset(error.missing):
                 names = ", ".join(error.missing)
                 raise UnsupportedError(f"the C library that code is judged with lacks glibc's {names}") from error
             raise
+
+    @functools.cached_property
+    def _threads(self) -> ThreadStorage | None:
+        reference = self.reference
+        return describe_threads(reference.golden, self._find_thread_pointer, reference.thread_locals)
+
+    def _find_thread_pointer(self) -> int:
+        with contextlib.closing(self.open_machine(self.reference.golden, awaits_candidate=True)) as machine:
+            return machine.thread_pointer
 
     def program_for(self, candidate: AssembledCode) -> ProgramImage:
         """The program that a candidate runs in: the golden one, with the rest of the C library where it names any of

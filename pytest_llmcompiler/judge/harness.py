@@ -222,6 +222,7 @@ class Harness:
         Raises ChildLostError.
         """
         self._under_test.prepare_machine()
+        _ = self._under_test.possible_values  # which the child may need, and can't compile for
         try:
             found = self._call_isolated(passed, look, passed, request)
         except (ChildDiedError, ChildTimeoutError):

@@ -9,6 +9,7 @@ import re
 from pytest_llmcompiler.assembler.assemble import assemble
 from pytest_llmcompiler.assembler.job import Encoder
 from pytest_llmcompiler.assembler.keystone_engine import run_keystone
+from pytest_llmcompiler.assembler.thread_storage import ThreadStorage, describe_threads
 from pytest_llmcompiler.emulator.machine import Machine
 from pytest_llmcompiler.errors import AssemblyError, CaseError, LinkError, ProcessStartError, UnsupportedError
 from pytest_llmcompiler.judge.contraction import assemble_contractions
@@ -79,6 +80,7 @@ class ProgramUnderTest:
                 encode=encode,
                 target=target,
                 is_program=True,
+                threads=self._threads,
             )
         except LinkError as error:
             if error.missing and load_names().lacking.issuperset(error.missing):
@@ -88,6 +90,14 @@ class ProgramUnderTest:
         if any(_CONSTRUCTORS.match(segment.name) for segment in code.segments):
             raise UnsupportedError("the answer has functions that run before or after main")
         return code
+
+    @functools.cached_property
+    def _threads(self) -> ThreadStorage | None:
+        return describe_threads(self.host, self._find_thread_pointer)
+
+    def _find_thread_pointer(self) -> int:
+        with contextlib.closing(self.open_machine(self.host, awaits_candidate=True)) as machine:
+            return machine.thread_pointer
 
     @functools.cached_property
     def contracted_variants(self) -> tuple[AssembledCode, ...]:

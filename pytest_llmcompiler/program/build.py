@@ -131,6 +131,7 @@ class ProgramModule:
         values = (*self.module.functions, *self.module.global_variables)
         declared = {value.name for value in values if value.is_declaration}
         names = [*LINKED_FUNCTIONS.split(), *self.target.runtime_functions]
+        names += ["__tls_get_addr"] if any(name.startswith("llvm.threadlocal.address") for name in declared) else []
         others = (name for name in declared if not name.startswith(("llvm.", "llmc", "__sanitizer_")))
         return [*names, "stdin", "stderr"] if set(others) - _WITHOUT_STREAMS else names
 

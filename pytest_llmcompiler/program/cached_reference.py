@@ -57,7 +57,7 @@ _UNSTABLE = re.compile(rb"__DATE__|__TIME__|__TIMESTAMP__|__has_include|__has_em
 _CLOCK_TICK = 10_000_000
 """Nanoseconds by which the time of a change may be older than the change: the kernel's clock has ticks."""
 _PARTS = (
-    *("ir", "program_ir", "included", "headers_digest", "fingerprint", "source_files"),
+    *("ir", "program_ir", "thread_locals", "included", "headers_digest", "fingerprint", "source_files"),
     *("signatures", "defined_variables", "_declared_variables", "external_functions"),
     *("golden", "symbol_facts"),
 )

@@ -15,6 +15,7 @@ from pytest_llmcompiler.program.ir import parse
 from pytest_llmcompiler.program.ir_queries import mentioned_globals
 from pytest_llmcompiler.program.linked_units import LinkedUnit, find_units, link_units
 from pytest_llmcompiler.program.stand_ins import unsized_array_count
+from pytest_llmcompiler.program.thread_locals import drop_thread_locals, list_thread_locals
 from pytest_llmcompiler.values.c_types import Array, Function, Type
 
 if TYPE_CHECKING:
@@ -30,9 +31,19 @@ class CompiledProgram(CompiledCase):
         return find_units(self)
 
     @functools.cached_property
-    def program_ir(self) -> str:
-        """The IR of the whole program."""
+    def threaded_ir(self) -> str:
+        """The IR of the whole program as the compiler reads it, with its thread-local variables."""
         return self._link(self.ir, [(unit, unit.compiled.ir) for unit in self.units])
+
+    @functools.cached_property
+    def thread_locals(self) -> frozenset[str]:
+        """The thread-local variables of the program."""
+        return list_thread_locals(self.threaded_ir)
+
+    @functools.cached_property
+    def program_ir(self) -> str:
+        """The IR of the whole program as it is judged: in its one thread, thread-local variables are ordinary ones."""
+        return drop_thread_locals(self.threaded_ir)
 
     @property
     def program_ir_without_path(self) -> str:
@@ -58,7 +69,8 @@ class CompiledProgram(CompiledCase):
     @property
     def program_probe_ir(self) -> str:
         """The IR of the whole program in which undefined behaviour traps, in what is C."""
-        return self._link(self.probe_ir, [(unit, unit.compiled.probe_ir) for unit in self.units])
+        text = self._link(self.probe_ir, [(unit, unit.compiled.probe_ir) for unit in self.units])
+        return drop_thread_locals(text)
 
     def _link(self, text: str, units: Sequence[tuple[LinkedUnit, str]]) -> str:
         with self.blame_case():

@@ -132,7 +132,13 @@ def _pad_line(line: str, values: Mapping[str, llvm.ValueRef]) -> str:
     name = line.split(" = ")[0]
     type = print_ir(values[name].global_value_type).split(" = type ")[0] if name in values else ""
     constant = re.match(rf"\S+ = [a-z_ ]*\bconstant {re.escape(type)} (.*?)(?:, align (\d+))?$", line)
-    if not type or not constant or "llvm." in name or re.search(r", (?:section|comdat|partition)\b", constant[1]):
+    if (
+        not type
+        or not constant
+        or "thread_local" in line
+        or "llvm." in name
+        or re.search(r", (?:section|comdat|partition)\b", constant[1])
+    ):
         return line
     padding, symbol = f"[{PADDING_BYTES} x i8]", f'@"{PADDED_PREFIX}{name[1:].strip(chr(34))}"'
     value = f"<{{ {padding} zeroinitializer, {type} {constant[1]}, {padding} zeroinitializer }}>"

@@ -33,6 +33,7 @@ from pytest_llmcompiler.program.pointed_structs import find_pointed_structs
 from pytest_llmcompiler.program.runtime_objects import start_compiling, start_with_block_counters, start_with_coverage
 from pytest_llmcompiler.program.symbol_facts import SymbolFacts, read_symbol_facts
 from pytest_llmcompiler.program.texts import FunctionTexts, ProgramTexts
+from pytest_llmcompiler.program.thread_locals import restore_thread_locals
 from pytest_llmcompiler.program.tool_run import Background
 from pytest_llmcompiler.program.varargs import find_indirect_arguments
 from pytest_llmcompiler.program.variable_cells import KnownVariable
@@ -309,7 +310,7 @@ class Reference(CompiledProgram):
             known = {value.name for value in self.module.global_variables}
             added = {value.name for value in parse(text).global_variables} - known
             text = extract(text, function, self.target, added)
-            return self.toolchain.emit_assembly(text, "O2")
+            return self.toolchain.emit_assembly(restore_thread_locals(text, self.thread_locals), "O2")
 
     def possible_values(self, variable: str) -> tuple[CellValue, ...] | None:
         """The values that a local variable can have, the initial one first; None where it may have others.

@@ -133,6 +133,12 @@ def own_function_lines(data: bytes) -> dict[str, int]:
     return lines
 
 
+def _has_storage(die: DIE) -> bool:
+    """Whether an entry is for a variable in memory. For AArch64, clang does not say where thread-local ones are."""
+    attributes = die.attributes
+    return "DW_AT_location" in attributes or not ({"DW_AT_declaration", "DW_AT_const_value"} & attributes.keys())
+
+
 def _unify_separators(path: PurePath) -> str:
     """A path for comparison: for Windows, clang joins the name of the file with a backslash, and not always."""
     return str(path).replace("\\", "/")
@@ -320,7 +326,7 @@ class _DebugInfoReader:
 
     def collect_variables(self, die: DIE, prefix: str, types: dict[str, Type]) -> None:
         """Add the variables of an entry, and of the entries inside it, to `types`."""
-        if die.tag == "DW_TAG_variable" and "DW_AT_location" in die.attributes:
+        if die.tag == "DW_TAG_variable" and _has_storage(die):
             type = self._target(die)
             if type is not None:
                 types.setdefault(prefix + _text(die, "DW_AT_name"), type)

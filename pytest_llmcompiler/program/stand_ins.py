@@ -36,7 +36,6 @@ class DeclaredVariable(NamedTuple):
     align: int
     """In bytes, as the declaration says."""
     is_constant: bool
-    is_thread_local: bool
 
 
 class StandIns(NamedTuple):
@@ -52,15 +51,14 @@ class StandIns(NamedTuple):
         constants, end = [], 0
         for variable in self.variables:
             storage = f"[{variable.size} x i8]"
-            if variable.is_constant and not variable.is_thread_local:
+            if variable.is_constant:
                 start = -(-end // variable.align) * variable.align
                 constants.append(
                     f'@"{variable.name}" = alias {storage}, getelementptr (i8, ptr @llmc.pages, i64 {start})'
                 )
                 end = start + variable.size
                 continue
-            kind = "thread_local global" if variable.is_thread_local else "global"
-            lines.append(f'@"{variable.name}" = {kind} {storage} zeroinitializer, align {variable.align}')
+            lines.append(f'@"{variable.name}" = global {storage} zeroinitializer, align {variable.align}')
         if constants:
             pages = f"[{-(-end // _PAGE) * _PAGE} x i8]"
             lines.append(f"@{CONSTANTS_SYMBOL} = alias {pages}, ptr @llmc.pages")
@@ -86,7 +84,6 @@ def _describe(value: llvm.ValueRef, target: Target) -> DeclaredVariable:
         _storage_size(value.global_value_type, target),
         int(alignment[1]) if alignment else 1,
         is_constant="constant" in words,
-        is_thread_local=any(word.startswith("thread_local") for word in words),
     )
 
 

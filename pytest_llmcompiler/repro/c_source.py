@@ -63,6 +63,8 @@ class ReproSurroundings:
     """The functions that the case only declares."""
     declared_variables: tuple[DeclaredVariable, ...]
     """The variables that the case only declares."""
+    thread_locals: frozenset[str]
+    """The thread-local variables, declared ones among them."""
     int_functions: frozenset[str]
     """Library functions that return an `int`, and so leave half of the register undefined."""
     checked_functions: tuple[str, ...]
@@ -133,7 +135,7 @@ def _format_symbols(surroundings: ReproSurroundings) -> Iterator[str]:
     for number, name in enumerate(surroundings.stubs):
         yield f"LLMC_STUB({_FIRST_EXTERNAL + number}, {quote_symbol(name)});"
     for number, variable in enumerate(surroundings.declared_variables):
-        words = "__thread byte" if variable.is_thread_local else "byte"
+        words = "__thread byte" if variable.name in surroundings.thread_locals else "byte"
         place = f"__asm__({quote_symbol(variable.name)}) __attribute__((aligned({variable.align})))"
         yield f"{words} declared_{number}[{variable.size}] {place};"
 
@@ -321,7 +323,9 @@ class _InputTables:
         return name
 
     def _define_variable(self, symbol: str) -> str:
-        """The C name of a global variable."""
+        """The C name of a global variable. Raises ReproSourceError for a thread-local one."""
+        if symbol in self._surroundings.thread_locals:
+            raise ReproSourceError(f"{symbol} is thread-local: its address is not known before the program runs")
         name = self._next_name("variable")
         self.definitions.append(f"extern byte {name}[] __asm__({quote_symbol(symbol)});")
         return name

@@ -60,10 +60,10 @@ def compile_without(reference: Reference, function: str, kept_as: str | None = N
     """A case without one of its functions. With `kept_as`, the function's own code stays under that name, and constants
     get padding around them, which the runner fills with garbage.
 
-    Raises NativeLinkError where the function can't be removed.
+    Thread-local variables are as the case has them. Raises NativeLinkError where the function can't be removed.
     """
     try:
-        text = ir_extract.remove_function(externalise(reference.program_ir), function, kept_as)
+        text = ir_extract.remove_function(externalise(reference.threaded_ir), function, kept_as)
         if kept_as is not None:
             text = pad_constants(text)
         return ProgramRest(text, compile_ir(text))
@@ -84,6 +84,7 @@ def describe_surroundings(
         pads=_find_pads(rest.object),
         stubs=golden.stubs,
         declared_variables=golden.declared_variables,
+        thread_locals=reference.thread_locals,
         int_functions=golden.narrow,
         checked_functions=tuple(sorted(find_called_symbols(text) & callable_symbols)),
         functions=golden.functions,

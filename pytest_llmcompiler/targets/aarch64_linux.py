@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmcompiler.targets.abi import ArgumentLocation, CallingConvention, ResultLocation
 from pytest_llmcompiler.targets.dialect import Dialect
 from pytest_llmcompiler.targets.processor import AlignedOperand, Instruction, Processor
-from pytest_llmcompiler.targets.relocation import BitField, Relocation, Relocations
+from pytest_llmcompiler.targets.relocation import BitField, Relocation, Relocations, ThreadUse
 from pytest_llmcompiler.targets.target import LINUX_SYSTEMS, Target, compile_triple_pattern
 from pytest_llmcompiler.values.c_types import Array, Float, Function, Struct, Type, Vector
 
@@ -198,6 +198,7 @@ class ARMv8(Processor):
     fused_mnemonics = ("fmadd", "fmsub", "fnmadd", "fnmsub", "fmla", "fmls")
     flags_register, condition_flags = "nzcv", (_NEGATIVE_ZERO, _CARRY_OVERFLOW)
     registers = (*(f"x{number}" for number in range(31)), *_VECTORS, *_LOWER_HALVES.values())
+    thread_pointer = "tpidr_el0"
     state_registers = (
         *(f"x{number}" for number in range(31)),
         *_VECTORS,
@@ -376,7 +377,7 @@ def _in_jump(name: str, value_bits: int, *bit_fields: BitField, alignment: int =
     )
 
 
-def _in_adrp(name: str, value_bits: int, *, uses_got: bool = False) -> Relocation:
+def _in_adrp(name: str, value_bits: int, *, uses_got: bool = False, thread_use: ThreadUse | None = None) -> Relocation:
     """The distance between pages, in `adrp`."""
     return Relocation(
         f"R_AARCH64_{name}",
@@ -387,10 +388,11 @@ def _in_adrp(name: str, value_bits: int, *, uses_got: bool = False) -> Relocatio
         bit_fields=(BitField(12, 2, 29), BitField(14, 19, 5)),
         value_bits=value_bits,
         is_page_relative=True,
+        thread_use=thread_use,
     )
 
 
-def _in_offset(name: str, scale: int, *, uses_got: bool = False) -> Relocation:
+def _in_offset(name: str, scale: int, *, uses_got: bool = False, thread_use: ThreadUse | None = None) -> Relocation:
     """The offset in a page, in `add` (scale 0), or in a load or store of `1 << scale` bytes."""
     return Relocation(
         f"R_AARCH64_{name}",
@@ -400,7 +402,32 @@ def _in_offset(name: str, scale: int, *, uses_got: bool = False) -> Relocation:
         uses_got=uses_got,
         bit_fields=(BitField(scale, 12 - scale, 10),),
         alignment=1 << scale,
+        thread_use=thread_use,
     )
+
+
+def _in_thread_offset(model: str, kind: str, first: int, last: int) -> dict[int, Relocation]:
+    """The distance of a variable from the thread pointer or from the start of its module's variables: the upper bits in
+    an `add`, the lower ones in what follows. `first` is the type number for the `add`; those for loads and stores
+    follow, but for that of 16 bytes, which is `last`."""
+    use: ThreadUse = "offset" if kind == "TPREL" else "module_offset"
+    upper = Relocation(
+        f"R_AARCH64_{model}_ADD_{kind}_HI12",
+        field_bytes=4,
+        is_pc_relative=False,
+        is_signed=True,
+        bit_fields=(BitField(12, 12, 10),),
+        value_bits=_THREAD_OFFSET_BITS + 1,
+        thread_use=use,
+        subtraction_bit=1 << 30,
+    )
+    numbers = (first + 4, first + 6, first + 8, first + 10, last)
+    accesses = {
+        number: _in_offset(f"{model}_LDST{8 << scale}_{kind}_LO12_NC", scale, thread_use=use)
+        for scale, number in enumerate(numbers)
+    }
+    lower = _in_offset(f"{model}_ADD_{kind}_LO12_NC", 0, thread_use=use)
+    return {first: upper, first + 2: lower, **accesses}
 
 
 def _in_mov(name: str, part: int, *, is_checked: bool) -> Relocation:
@@ -415,6 +442,10 @@ def _in_mov(name: str, part: int, *, is_checked: bool) -> Relocation:
     )
 
 
+_THREAD_OFFSET_BITS = 24
+"""Bits of the distance of a variable from the thread pointer, as compilers add it by default."""
+_DESCRIPTOR_FUNCTION = bytes.fromhex("000440f9 c0035fd6")
+"""ldr x0, [x0, #8]; ret"""
 _FROM_BIT_5 = BitField(2, 19, 5)
 """A distance in words of 4 bytes, in conditional branches and literal loads."""
 _SUPPORTED = {
@@ -448,13 +479,25 @@ _SUPPORTED = {
     311: _in_adrp("ADR_GOT_PAGE", 33, uses_got=True),
     312: _in_offset("LD64_GOT_LO12_NC", 3, uses_got=True),
     314: _in_data("PLT32", 4, is_pc_relative=True),
+    513: _in_adrp("TLSGD_ADR_PAGE21", 33, uses_got=True, thread_use="pair"),
+    514: _in_offset("TLSGD_ADD_LO12_NC", 0, uses_got=True, thread_use="pair"),
+    518: _in_adrp("TLSLD_ADR_PAGE21", 33, uses_got=True, thread_use="module"),
+    519: _in_offset("TLSLD_ADD_LO12_NC", 0, uses_got=True, thread_use="module"),
+    541: _in_adrp("TLSIE_ADR_GOTTPREL_PAGE21", 33, uses_got=True, thread_use="offset"),
+    542: _in_offset("TLSIE_LD64_GOTTPREL_LO12_NC", 3, uses_got=True, thread_use="offset"),
+    562: _in_adrp("TLSDESC_ADR_PAGE21", 33, uses_got=True, thread_use="descriptor"),
+    563: _in_offset("TLSDESC_LD64_LO12", 3, uses_got=True, thread_use="descriptor"),
+    564: _in_offset("TLSDESC_ADD_LO12", 0, uses_got=True, thread_use="descriptor"),
+    569: Relocation("R_AARCH64_TLSDESC_CALL", 0, False, None, thread_use="descriptor"),
+    **_in_thread_offset("TLSLD", "DTPREL", 528, 573),
+    **_in_thread_offset("TLSLE", "TPREL", 549, 571),
 }
 _UNSUPPORTED = {
     270: "R_AARCH64_MOVW_SABS_G0", 271: "R_AARCH64_MOVW_SABS_G1", 272: "R_AARCH64_MOVW_SABS_G2",
     309: "R_AARCH64_GOT_LD_PREL19", 310: "R_AARCH64_LD64_GOTOFF_LO15", 313: "R_AARCH64_LD64_GOTPAGE_LO15",
-    513: "R_AARCH64_TLSGD_ADR_PAGE21", 541: "R_AARCH64_TLSIE_ADR_GOTTPREL_PAGE21",
-    542: "R_AARCH64_TLSIE_LD64_GOTTPREL_LO12_NC", 549: "R_AARCH64_TLSLE_ADD_TPREL_HI12",
-    551: "R_AARCH64_TLSLE_ADD_TPREL_LO12_NC", 562: "R_AARCH64_TLSDESC_ADR_PAGE21",
+    512: "R_AARCH64_TLSGD_ADR_PREL21", 517: "R_AARCH64_TLSLD_ADR_PREL21", 543: "R_AARCH64_TLSIE_LD_GOTTPREL_PREL19",
+    544: "R_AARCH64_TLSLE_MOVW_TPREL_G2", 545: "R_AARCH64_TLSLE_MOVW_TPREL_G1", 547: "R_AARCH64_TLSLE_MOVW_TPREL_G0",
+    560: "R_AARCH64_TLSDESC_LD_PREL19", 561: "R_AARCH64_TLSDESC_ADR_PREL21",
 }  # fmt: skip
 
 # -- assembly text
@@ -528,7 +571,7 @@ TARGET = Target(
         align_takes_exponent=True,
         missing_feature=re.compile(r"instruction requires: (.*)"),
     ),
-    relocations=Relocations("EM_AARCH64", 0, _SUPPORTED, _UNSUPPORTED),
+    relocations=Relocations("EM_AARCH64", 0, _SUPPORTED, _UNSUPPORTED, _DESCRIPTOR_FUNCTION),
     is_instruction=is_instruction,
     has_keystone=False,
 )  # fmt: skip

@@ -97,6 +97,8 @@ class Processor(ABC):
     """General and vector registers, without the stack pointer and the program counter."""
     state_registers: tuple[str, ...]
     """All registers that a function finds set at its entry, beside the stack pointer and the program counter."""
+    thread_pointer: str
+    """The register from which code reaches thread-local variables."""
     flags_register: str
     """The register that has the condition flags."""
     condition_flags: tuple[int, int]

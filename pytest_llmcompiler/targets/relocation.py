@@ -7,7 +7,13 @@ field. The linker (`assembler.linker`) computes it with an example in its descri
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
+
+ThreadUse = Literal["offset", "module_offset", "pair", "module", "descriptor"]
+"""How code gets at a thread-local variable (Drepper, "ELF Handling For Thread-Local Storage"): by its distance from the
+thread pointer, or from the start of its module's variables; or by two words in memory. These are a module and the
+variable's place in it, or the module and the start of its variables, for `__tls_get_addr`; or a function and its
+argument."""
 
 
 class BitField(NamedTuple):
@@ -42,6 +48,10 @@ class Relocation(NamedTuple):
     """The value must be a multiple of this."""
     is_page_relative: bool = False
     """Whether the value is the distance between two pages of 4 KiB: that of S + A, and that of P."""
+    thread_use: ThreadUse | None = None
+    """For thread-local variables; None for all others."""
+    subtraction_bit: int = 0
+    """The bit of the word that makes a subtraction of an addition, for a negative value; 0 where there is none."""
 
 
 class Relocations(NamedTuple):
@@ -55,5 +65,8 @@ class Relocations(NamedTuple):
     """By ELF type number."""
     unsupported_names: Mapping[int, str]
     """The names of other relocations by ELF type number, for messages."""
+    descriptor_function: bytes = b""
+    """Code of the function in a descriptor of a thread-local variable: it returns its argument, which the word behind
+    its own address holds. All other registers keep their values."""
     import_prefix: str = ""
     """The prefix of a name that stands for the rest of the name's slot in the global offset table; empty for none."""

@@ -256,6 +256,7 @@ class X86(Processor):
         *("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"),
         *(f"xmm{number}" for number in range(16)),
     )
+    thread_pointer = "fs_base"
     state_registers = (*registers, *("eflags", "mxcsr", "fpcw", "fpsw", "fptag", "fs_base", "gs_base"))
     control_state = MappingProxyType(
         {
@@ -481,6 +482,8 @@ DATA_RELOCATIONS = {
 }
 """Width in bytes -> the relocation of an address in a data directive of that width."""
 
+THREAD_OFFSET = Relocation("R_X86_64_TPOFF32", 4, False, True, thread_use="offset")
+THREAD_OFFSET_SLOT = Relocation("R_X86_64_GOTTPOFF", 4, True, True, uses_got=True, thread_use="offset")
 _SUPPORTED = {
     1: ABSOLUTE_64,
     2: RELATIVE_32,
@@ -492,17 +495,26 @@ _SUPPORTED = {
     13: Relocation("R_X86_64_PC16", 2, True, True),
     14: DATA_RELOCATIONS[1],
     15: Relocation("R_X86_64_PC8", 1, True, True),
+    17: Relocation("R_X86_64_DTPOFF64", 8, False, None, thread_use="module_offset"),
+    18: Relocation("R_X86_64_TPOFF64", 8, False, None, thread_use="offset"),
+    19: Relocation("R_X86_64_TLSGD", 4, True, True, uses_got=True, thread_use="pair"),
+    20: Relocation("R_X86_64_TLSLD", 4, True, True, uses_got=True, thread_use="module"),
+    21: Relocation("R_X86_64_DTPOFF32", 4, False, True, thread_use="module_offset"),
+    22: THREAD_OFFSET_SLOT,
+    23: THREAD_OFFSET,
     24: Relocation("R_X86_64_PC64", 8, True, None),
     28: Relocation("R_X86_64_GOTPCREL64", 8, True, None, uses_got=True),
+    34: Relocation("R_X86_64_GOTPC32_TLSDESC", 4, True, True, uses_got=True, thread_use="descriptor"),
+    35: Relocation("R_X86_64_TLSDESC_CALL", 0, False, None, thread_use="descriptor"),
     41: Relocation("R_X86_64_GOTPCRELX", 4, True, True, uses_got=True),
     42: Relocation("R_X86_64_REX_GOTPCRELX", 4, True, True, uses_got=True),
     43: Relocation("R_X86_64_CODE_4_GOTPCRELX", 4, True, True, uses_got=True),
 }
+_DESCRIPTOR_FUNCTION = bytes.fromhex("488b4008 c3")
+"""movq 8(%rax), %rax; ret"""
 _UNSUPPORTED = {
-    3: "R_X86_64_GOT32", 5: "R_X86_64_COPY", 16: "R_X86_64_DTPMOD64", 17: "R_X86_64_DTPOFF64", 18: "R_X86_64_TPOFF64",
-    19: "R_X86_64_TLSGD", 20: "R_X86_64_TLSLD", 21: "R_X86_64_DTPOFF32", 22: "R_X86_64_GOTTPOFF",
-    23: "R_X86_64_TPOFF32", 25: "R_X86_64_GOTOFF64", 26: "R_X86_64_GOTPC32", 27: "R_X86_64_GOT64",
-    29: "R_X86_64_GOTPC64", 32: "R_X86_64_SIZE32", 33: "R_X86_64_SIZE64", 34: "R_X86_64_GOTPC32_TLSDESC",
+    3: "R_X86_64_GOT32", 5: "R_X86_64_COPY", 16: "R_X86_64_DTPMOD64", 25: "R_X86_64_GOTOFF64", 26: "R_X86_64_GOTPC32",
+    27: "R_X86_64_GOT64", 29: "R_X86_64_GOTPC64", 32: "R_X86_64_SIZE32", 33: "R_X86_64_SIZE64",
 }  # fmt: skip
 
 # -- assembly text
@@ -599,7 +611,7 @@ TARGET = Target(
         comment_starts=("#", "//"),
         accepts_nasm=True,
     ),
-    relocations=Relocations("EM_X86_64", 0, _SUPPORTED, _UNSUPPORTED),
+    relocations=Relocations("EM_X86_64", 0, _SUPPORTED, _UNSUPPORTED, _DESCRIPTOR_FUNCTION),
     is_instruction=is_instruction,
     has_keystone=True,
     tuning=("-fast-15bytenop", "+idivq-to-divl", "+macrofusion", "+slow-3ops-lea", "+slow-incdec", "+vzeroupper"),

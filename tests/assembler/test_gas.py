@@ -7,7 +7,7 @@ import pytest
 from pytest_llmcompiler.assembler.gas import parse_assembly
 from pytest_llmcompiler.assembler.statements import ParsedAssembly
 from pytest_llmcompiler.assembler.tokens import parse_integer, split_operands
-from pytest_llmcompiler.errors import AssemblyError, UnsupportedError
+from pytest_llmcompiler.errors import AssemblyError
 from pytest_llmcompiler.targets import get_target
 
 
@@ -132,13 +132,13 @@ def test_sections_and_their_permissions() -> None:
     """
     parsed = parse(text)
     assert [tuple(section) for section in parsed.sections] == [
-        (".text", False, True, False),
-        (".data", True, False, False),
-        (".rodata.str1.1", False, False, False),
-        (".text.hot", False, True, False),
-        (".bss", True, False, True),
-        (".mine", True, True, False),
-        (".data.rel.ro", True, False, False),
+        (".text", False, True, False, False),
+        (".data", True, False, False, False),
+        (".rodata.str1.1", False, False, False, False),
+        (".text.hot", False, True, False, False),
+        (".bss", True, False, True, False),
+        (".mine", True, True, False, False),
+        (".data.rel.ro", True, False, False, False),
     ]
     assert [(s.section, s.operands) for s in parsed.statements if s.kind == "data"] == [
         (1, "1"), (2, '"x"'), (2, "2"), (1, "3"), (5, "4"), (6, "0"),
@@ -253,9 +253,9 @@ def test_strings_may_hold_any_character() -> None:
 def test_thread_local_variables_are_named_with_their_section() -> None:
     parsed = parse('.section .tdata,"awT",@progbits\nx: .long 1\n.text\nf: ret')
     assert parsed.thread_local == {"x": ".tdata"}
-    assert [s.name for s in parsed.statements] == ["f", "ret"]
-    with pytest.raises(UnsupportedError, match=r"thread-local storage is not supported \(section mine\)"):
-        parse('.section mine,"awT",@progbits\nx: .long 1')
+    assert [section.is_thread_local for section in parsed.sections] == [True, False]
+    assert parse('.section mine,"awT",@progbits\nx: .long 1').thread_local == {"x": "mine"}
+    assert parse(".section .tbss.x\nx: .zero 4").sections == [(".tbss.x", True, False, True, True)]
 
 
 @pytest.mark.parametrize(

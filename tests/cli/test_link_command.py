@@ -70,6 +70,15 @@ def test_a_static_function_and_a_private_string_can_be_named(case: Path) -> None
     assert run(link(case, RIGHT)) == (0, "42\n")
 
 
+def test_thread_local_variables(tmp_path: Path) -> None:
+    path = tmp_path / "threads.c"
+    path.write_text(
+        "static _Thread_local int n = 40;\nint next(void) { return ++n; }\nint main(void) { next(); return next(); }\n"
+    )
+    text = 'next:\n incl %fs:n@tpoff\n movl %fs:n@tpoff, %eax\n ret\n.section .tdata,"awT"\nn: .long 40\n'
+    assert run(link(path, text, "next")) == (42, "")
+
+
 def test_the_text_is_what_runs(case: Path) -> None:
     assert run(link(case, RIGHT.replace("addl\t%ebx", "subl\t%ebx"))) == (0, "-34\n")
 

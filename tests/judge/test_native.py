@@ -59,6 +59,15 @@ def test_right_code_passes(judge: Judgement) -> None:
     assert (verdict.kind, verdict.detail["native"]) == ("pass", True)
 
 
+def test_static_variables_of_functions_that_an_earlier_process_prepared() -> None:
+    source = "static int table[8] = {3, 1}; int get(unsigned i) { return table[i & 7]; } void put(unsigned i, int v) { table[i & 7] = v; }"
+    code = "get:\n andl $7, %edi\n leaq table(%rip), %rax\n vmovd (%rax,%rdi,4), %xmm0\n vmovd %xmm0, %eax\n ret\n"
+    for _ in range(2):
+        with Judge(1, examples=5, native="auto", isa="x86-64-v3") as pool:
+            verdict = pool.check(Sample(source, "get", code))
+        assert (verdict.kind, verdict.detail["native"]) == ("pass", True)
+
+
 def test_wrong_code_is_a_mismatch_with_a_small_input(judge: Judgement) -> None:
     verdict = judge(ADD_EIGHT, "add_eight", ADD_EIGHT_CODE.replace("vpaddd", "vpsubd"))
     assert verdict.kind == "mismatch"

@@ -101,7 +101,7 @@ class ProcessorExecution:
         seconds = _LEAST_SECONDS + limit / _INSTRUCTIONS_PER_SECOND if limit else _UNLIMITED_SECONDS
         if self._process is None:
             assert self._file is not None
-            thread_pointer = self._guest.register("fs_base")
+            thread_pointer = self._guest.register(self._guest.processor.thread_pointer)
             self._process = ConfinedProcess(self._file.descriptor, self._mappings, thread_pointer)
         self._guest.uc.reg_write(self._guest.counter_number, begin)
         try:
