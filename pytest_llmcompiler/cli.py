@@ -107,7 +107,9 @@ def _add_judge(commands: _Commands[argparse.ArgumentParser]) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     judge.add_argument("case", type=Path, metavar="CASE", help="the C or LLVM IR file of the function")
-    judge.add_argument("--function", required=True, metavar="NAME", help="the function that the assembly implements")
+    judge.add_argument(
+        "--function", type=_read_name, required=True, metavar="NAME", help="the function that the assembly implements"
+    )
     judge.add_argument(
         "--assembly",
         default="-",
@@ -178,7 +180,9 @@ def _add_link(commands: _Commands[argparse.ArgumentParser]) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     link.add_argument("case", type=Path, metavar="CASE", help="the C or LLVM IR file of the program")
-    link.add_argument("--function", required=True, action="append", metavar="NAME", help="the function to replace")
+    link.add_argument(
+        "--function", type=_read_name, required=True, action="append", metavar="NAME", help="the function to replace"
+    )
     link.add_argument("--assembly", required=True, type=Path, metavar="FILE", help="its new code")
     link.add_argument("-o", required=True, type=Path, metavar="OUT", dest="output", help="the program to write")
     link.set_defaults(run=_link, error_status=1)
@@ -230,6 +234,14 @@ def _add_import(commands: _Commands[argparse.ArgumentParser]) -> None:
         help="for the format jsonl: the columns of the rows, such as source=code,function=name",
     )
     importing.set_defaults(run=_import, error_status=1)
+
+
+def _read_name(text: str) -> str:
+    """A name of the command line, in UTF-8 as source files are, whatever the locale says. Python decodes it by that."""
+    try:
+        return os.fsencode(text).decode()
+    except UnicodeDecodeError:
+        return text
 
 
 def _parse_column(text: str) -> tuple[str, str]:
@@ -341,12 +353,18 @@ def _serve(options: argparse.Namespace) -> None:
 def _print(text: str) -> None:
     """Print to standard output. A reader that has closed its end of a pipe, such as `head`, is no error."""
     try:
-        print(text, flush=True)
+        sys.stdout.write(_spell(text, sys.stdout.encoding) + "\n")
+        sys.stdout.flush()
     except OSError as error:
         # What is left in the buffer goes nowhere. Otherwise the interpreter tries again, and fails, when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
             raise _UserError(f"can't write to standard output: {error.strerror}") from error
+
+
+def _spell(text: str, encoding: str | None) -> str:
+    """A text with escapes for the characters that an encoding lacks."""
+    return text.encode(encoding or "utf-8", "backslashreplace").decode(encoding or "utf-8")
 
 
 def _read_standard_input() -> bytes:

@@ -85,9 +85,15 @@ def restrict(rules: Iterable[tuple[Path, int]]) -> str | None:
 
 def list_installed() -> tuple[Path, ...]:
     """What Python and the compiler are read from. The current folder is left out: it is the user's."""
+    return _find_installed(tuple(sys.path), Path.cwd())
+
+
+@functools.lru_cache(maxsize=4)
+def _find_installed(imports: Sequence[str], folder: Path) -> tuple[Path, ...]:
+    """The same for places of imports and a current folder."""
     import ziglang
 
-    imported = [Path(entry) for entry in sys.path if entry and Path(entry).resolve() != Path.cwd()]
+    imported = [Path(entry) for entry in imports if entry and Path(entry).resolve() != folder]
     prefixes = map(Path, (sys.prefix, sys.base_prefix, sys.exec_prefix))
     return (
         *map(Path, (*_SYSTEM, *_SYSTEM_FILES)),

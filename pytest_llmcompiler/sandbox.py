@@ -89,6 +89,8 @@ def call(
     parent = os.getpid()
     seccomp.prepare()
     landlock.find_missing_reason()
+    if not is_confined:
+        landlock.list_installed()  # which the child would find out anew
     result_read, result_write = os.pipe()
     output = os.memfd_create("sandbox-output")
     try:

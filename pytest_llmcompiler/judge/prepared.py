@@ -60,6 +60,8 @@ class PreparedFunctions:
         self._ready: set[str] = set()
         """The keys of those whose inputs are computed."""
         self._next_measurement = 0.0
+        self._has_replaced = False
+        """Whether there may be garbage in what is frozen: a function of which a newer one has taken the place."""
         self._errors: dict[str, tuple[CaseError, FileState, float]] = {}
         """By the keys of cases: the last error, the file then, and until when it counts."""
 
@@ -74,6 +76,7 @@ class PreparedFunctions:
         harness = self._harnesses.pop(key, None)
         if harness is None or harness.reference is not reference:  # a file of the case has changed
             self._ready.discard(key)
+            self._has_replaced = self._has_replaced or harness is not None
             harness = _open_harness(reference, function["function"], JudgeSettings(**function["settings"]))
         self._harnesses[key] = harness
         return harness
@@ -99,6 +102,9 @@ class PreparedFunctions:
             harness.start()
         self._ready.add(function["function_key"])
         self._next_measurement = 0.0
+        if self._has_replaced:
+            gc.unfreeze()
+            self._has_replaced = False
         # What is ready stays: without this, each full collection looks through all of it.
         gc.collect()
         gc.freeze()

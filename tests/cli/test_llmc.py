@@ -40,12 +40,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def llmc(folder: Path, *args: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+def llmc(folder: Path, *args: str, stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
     """Run a command. Whatever goes wrong is said without a traceback."""
     done = subprocess.run(
         [sys.executable, "-m", "pytest_llmcompiler", *args],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), **variables},
         input=stdin,
         capture_output=True,
         text=True,
@@ -73,6 +73,15 @@ def test_the_exit_status_tells_the_verdict(folder: Path, answer: str, status: in
     assert (done.returncode, done.stderr) == (status, "")
     assert done.stdout.startswith(verdict)
     assert ("  input     x = 1" in done.stdout) == (answer == "wrong.s")
+
+
+def test_names_are_utf_8_whatever_the_locale_says(tmp_path: Path) -> None:
+    (tmp_path / "a.c").write_text("int été(int x) { return x + 1; }\n", encoding="utf-8")
+    (tmp_path / "a.s").write_text("été:\n lealé 1(%rdi), %eax\n ret\n", encoding="utf-8")
+    args = ("judge", "a.c", "--assembly", "a.s", "--examples", "5", "--function", "été")
+    done = llmc(tmp_path, *args, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "line 2: leal\\xe9 1(%rdi), %eax" in done.stdout
 
 
 @needs_avx

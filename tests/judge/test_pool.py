@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -288,9 +289,11 @@ def test_all_functions_of_a_file_that_changes_are_prepared_again(case_of: CaseOf
     f, g = (describe(case, name) for name in "fg")
     functions = PreparedFunctions(most_megabytes=1 << 20)
     assert make_ready(functions, f) and make_ready(functions, g)
+    replaced = [weakref.ref(functions.open(function)) for function in (f, g)]
     case.path.write_text("int f(int x) { return x; } int g(int x) { return x + 10; }\n")
     assert make_ready(functions, f) and make_ready(functions, g)
     assert not make_ready(functions, g)
+    assert [harness() for harness in replaced] == [None, None], "nothing of the old ones stays"
 
 
 def test_files_are_told_as_they_were_when_they_were_compiled(case_of: CaseOf) -> None:
