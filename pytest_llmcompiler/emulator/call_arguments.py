@@ -24,16 +24,15 @@ from pytest_llmcompiler.emulator.observation import ELSEWHERE, Argument, Pointer
 from pytest_llmcompiler.program.varargs import format_types
 from pytest_llmcompiler.targets.abi import CallingConvention
 from pytest_llmcompiler.values.c_types import (
-    Float,
     Function,
     Int,
     Pointer,
     Struct,
     Type,
     build_value_mask,
+    find_floats,
     find_unsupported,
     has_pointers,
-    list_parts,
 )
 from pytest_llmcompiler.values.layout import Layout
 
@@ -282,17 +281,11 @@ def _contents_seed(type: Pointer, data: bytes) -> int:
 
 def _significant_value(type: Type, image: bytes) -> int:
     """A value as a number, without the bits that mean nothing. All NaNs are one."""
-    for offset, size in _find_floats(type):
-        code = "<f" if size == 4 else "<d"
+    for offset, part in find_floats(type):
+        code = "<f" if part.size == 4 else "<d"
         if math.isnan(struct.unpack_from(code, image, offset)[0]):
-            image = image[:offset] + struct.pack(code, math.nan) + image[offset + size :]
+            image = image[:offset] + struct.pack(code, math.nan) + image[offset + part.size :]
     return int.from_bytes(image, "little") & _value_mask(type)
-
-
-@functools.lru_cache(maxsize=_MAX_KNOWN_TYPES)
-def _find_floats(type: Type) -> tuple[tuple[int, int], ...]:
-    """The offsets and sizes in bytes of the floating-point numbers in a type. In a union nobody knows what they are."""
-    return tuple((at, part.size) for at, part in list_parts(type) if isinstance(part, Float))
 
 
 @functools.lru_cache(maxsize=_MAX_KNOWN_TYPES)

@@ -20,7 +20,16 @@ from pytest_llmcompiler.judge.oracle import SuiteEntry
 from pytest_llmcompiler.judge.value_equality import build_equality_mask, clear_nan_bits
 from pytest_llmcompiler.judge.whole_program import WholeProgram
 from pytest_llmcompiler.targets.abi import CallSetup
-from pytest_llmcompiler.values.c_types import Array, Float, Function, Int, Pointer, Type, build_value_mask, list_parts
+from pytest_llmcompiler.values.c_types import (
+    Array,
+    Function,
+    Int,
+    Pointer,
+    Type,
+    build_value_mask,
+    find_floats,
+    find_pointers,
+)
 from pytest_llmcompiler.values.input import Input
 from pytest_llmcompiler.values.layout import ALIGNED_SLOTS, PAGE, SLOTS
 from pytest_llmcompiler.values.va_list import is_va_list_object
@@ -226,8 +235,8 @@ class _EntryWriter:
         if element is not None and element.size and not is_va_list_object(element):
             count = len(data) // element.size
             mask[: count * element.size] = build_value_mask(element) * count
-            for at, part in list_parts(element):
-                for start in range(at, count * element.size, element.size) if isinstance(part, Float) else ():
+            for at, part in find_floats(element):
+                for start in range(at, count * element.size, element.size):
                     clear_nan_bits(mask, data, start, part.size)
         for offset in self._dont_care.of(region):
             if offset < len(mask):
@@ -245,12 +254,11 @@ class _EntryWriter:
     def _constant_pointers(self, data: bytes, element: Type | None) -> Iterator[tuple[int, bytes]]:
         if element is None or not element.size or is_va_list_object(element):
             return
-        for at, part in list_parts(element):
-            if isinstance(part, Pointer):
-                for start in range(at, len(data) // element.size * element.size, element.size):
-                    constant = self._constant_at(data[start : start + part.size], part)
-                    if constant:
-                        yield start, constant
+        for at, part in find_pointers(element):
+            for start in range(at, len(data) // element.size * element.size, element.size):
+                constant = self._constant_at(data[start : start + part.size], part)
+                if constant:
+                    yield start, constant
 
     def _constant_at(self, pointer: bytes, type: Pointer) -> bytes:
         """The constant that a pointer leads to; nothing where it leads to no whole one."""

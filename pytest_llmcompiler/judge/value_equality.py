@@ -14,8 +14,8 @@ from pytest_llmcompiler.values.c_types import (
     Struct,
     Type,
     build_value_mask,
+    find_floats,
     list_members,
-    list_parts,
 )
 
 ConstantsOfBoth = tuple[Constants, Constants]
@@ -61,9 +61,8 @@ def build_equality_mask(type: Type, value: bytes) -> bytes:
     Bits of padding are 0. In the place of a quiet NaN, only those bits are 1 that all quiet NaNs have set.
     """
     mask = bytearray(build_value_mask(type))
-    for at, part in list_parts(type):
-        if isinstance(part, Float):
-            clear_nan_bits(mask, value, at, part.size)
+    for at, part in find_floats(type):
+        clear_nan_bits(mask, value, at, part.size)
     return bytes(mask)
 
 

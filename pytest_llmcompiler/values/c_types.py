@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
 from dataclasses import dataclass, field
+from typing import TypeVar
+
+_MAX_KNOWN_TYPES = 1_024
+"""Types whose parts are kept: every input asks for those of the same few."""
 
 
 @dataclass(frozen=True)
@@ -173,6 +177,7 @@ class Unsupported:
 
 
 Type = Int | Float | Pointer | Array | Struct | Function | Unsupported
+PartT = TypeVar("PartT", Float, Pointer)
 
 
 @dataclass(frozen=True)
@@ -229,13 +234,29 @@ def _reaches_function(type: Type | None, seen: set[int]) -> bool:
     return isinstance(type, Array) and _reaches_function(type.element, seen)
 
 
-def list_parts(type: Type, start: int = 0) -> Iterator[tuple[int, Type]]:
-    """The parts of a type that have no members themselves, with their offsets: without those in unions."""
-    if not isinstance(type, (Array, Struct)):
-        yield start, type
-    elif isinstance(type, Array) or not (type.union or type.opaque):
-        for at, member in list_members(type):
-            yield from list_parts(member, start + at)
+@functools.lru_cache(maxsize=_MAX_KNOWN_TYPES)
+def find_floats(type: Type) -> tuple[tuple[int, Float], ...]:
+    """The floating-point numbers in a type, with their offsets in bytes: without those in unions."""
+    return tuple(_find_parts(type, Float))
+
+
+@functools.lru_cache(maxsize=_MAX_KNOWN_TYPES)
+def find_pointers(type: Type) -> tuple[tuple[int, Pointer], ...]:
+    """The pointers in a type, with their offsets in bytes: without those in unions."""
+    return tuple(_find_parts(type, Pointer))
+
+
+def _find_parts(type: Type, kind: type[PartT]) -> list[tuple[int, PartT]]:
+    """An array is looked at once, not for each element: it may have megabytes."""
+    if isinstance(type, kind):
+        return [(0, type)]
+    if isinstance(type, Array):
+        inner = _find_parts(type.element, kind)
+        starts = range(0, type.size, type.element.size) if inner else ()
+        return [(start + at, part) for start in starts for at, part in inner]
+    if not isinstance(type, Struct) or type.union or type.opaque:
+        return []
+    return [(start + at, part) for start, member in list_members(type) for at, part in _find_parts(member, kind)]
 
 
 def list_members(type: Array | Struct) -> list[tuple[int, Type]]:
