@@ -39,7 +39,7 @@ from pytest_llmcompiler.corpus.probing import MAX_STEPS, TOO_LONG, CorpusEntry, 
 from pytest_llmcompiler.corpus.relations import ObjectEnd
 from pytest_llmcompiler.corpus.repair import Repairer
 from pytest_llmcompiler.corpus.search import Exploration, SearchDoneError, run_search
-from pytest_llmcompiler.corpus.seed_pool import Seed, SeedPool, branch_features
+from pytest_llmcompiler.corpus.seed_pool import Seed, SeedPool, branch_features, find_edges
 from pytest_llmcompiler.corpus.selection import choose_balanced
 from pytest_llmcompiler.corpus.systematic import generate_systematically
 from pytest_llmcompiler.corpus.systematic_texts import replace_characters
@@ -52,6 +52,8 @@ _MEASURING_ENTRIES = 8
 _MUTATIONS_PER_EXAMPLE, _MUTATION_EFFORT = 25, 100
 """Mutations that are tried for each generated example, and the fixed effort of one mutation in steps. The effort of its
 run is added. The budget suffices for 25 mutations that take 100 steps each, and for half as many that take 300."""
+_MOST_REFILLS = 10
+"""How often the effort may be spent, where mutations take new edges: a check that is passed has others behind it."""
 _DERIVED_SHARE = 0.45
 """The share of mutations that a grammar derives, where a seed has a text."""
 _LONG_ATTEMPTS = 6
@@ -218,6 +220,7 @@ class Corpus(Generic[EntryT]):
     def fuzz(self, examples: int, random_seed: int, words: Iterable[bytes], constants: Sequence[int] = ()) -> None:
         """Mutate seeds until the effort budget is spent, then add up to `examples` of the new seeds.
 
+        The budget is filled up again where a mutation takes an edge that no seed takes, up to a limit.
         `words` are texts that occur in the program, `constants` the numbers that it compares with.
         """
         mutator, grammar = Mutator(random_seed, words), TextGrammar(random_seed, constants)
@@ -225,9 +228,10 @@ class Corpus(Generic[EntryT]):
             mutator.learn(seed.comparisons)
             grammar.learn(seed)
         rng = random.Random(random_seed)
-        known_seeds = len(self._pool)
+        known_seeds, known = len(self._pool), self._known_edges()
         planned = budget = _MUTATIONS_PER_EXAMPLE * examples * 2 * _MUTATION_EFFORT if known_seeds else 0
-        while budget > 0:
+        most = _MOST_REFILLS * planned
+        while budget > 0 and most > 0:
             if not self._may_go_on("mutation"):
                 self.budget.note_cut("mutation", planned - budget, planned)
                 break
@@ -237,7 +241,9 @@ class Corpus(Generic[EntryT]):
             if input not in self._seen and self._try_as_seed(input):
                 mutator.learn(self._pool.latest.comparisons)
                 grammar.learn(self._pool.latest)
-            budget -= _MUTATION_EFFORT + self._effort()
+                if not find_edges(self._pool.latest.features) <= known:
+                    known, budget = self._known_edges(), planned
+            budget, most = (left - _MUTATION_EFFORT - self._effort() for left in (budget, most))
         self._add_best(self._pool[known_seeds:], len(self.entries) + examples)
 
     def add_long_input(self) -> None:
@@ -277,7 +283,7 @@ class Corpus(Generic[EntryT]):
 
         Those that take an edge which no seed takes are added to the entries.
         """
-        known = {edge for kind, edge, _ in self._pool.features if kind == "edge"}
+        known = self._known_edges()
         seeds, shown = self._pool[:], set[Features]()
         for input in generate_systematically(seeds, named, self._restricted, constants):
             if not self._may_go_on("varying"):
@@ -303,7 +309,7 @@ class Corpus(Generic[EntryT]):
             if _count_bytes(input) > _VARIED_BYTES:
                 return None
             result = self._probe_once(input)
-            edges = {edge for kind, edge, _ in result.features if kind == "edge"}
+            edges = find_edges(result.features)
             if edges - known:
                 self._add(input)
                 known |= edges
@@ -314,9 +320,7 @@ class Corpus(Generic[EntryT]):
 
     def list_missed(self) -> list[tuple[Input, str]]:
         """Dropped inputs that reached what no entry does, with the reasons; a few, which cover all edges."""
-        reached = {
-            edge for entry in self.entries.values() for kind, edge, _ in entry.probe_result.features if kind == "edge"
-        }
+        reached = {edge for entry in self.entries.values() for edge in find_edges(entry.probe_result.features)}
         missed = (found for edge, found in self._dropped_by_edge.items() if edge not in reached)
         return list(dict.fromkeys(missed))[:_MAX_MISSED]
 
@@ -326,6 +330,10 @@ class Corpus(Generic[EntryT]):
         self._varied, self._replaced = [], []
         self._pool = SeedPool()
         self._dropped_by_edge = {}
+
+    def _known_edges(self) -> set[int]:
+        """The edges that a seed takes."""
+        return find_edges(self._pool.features)
 
     @property
     def _unaided_count(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import random
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 from pytest_llmcompiler.corpus.input_numbers import InputNumber, InputNumbers
@@ -66,6 +66,11 @@ def branch_features(features: Features) -> list[Feature]:
     """
     edges = {(kind, at, 0) for kind, at, _ in features if kind == "edge"}
     return sorted(edges | {feature for feature in features if feature[0] in ("relation", "text", "letter")})
+
+
+def find_edges(features: Set[Feature]) -> set[int]:
+    """The edges among features, by number."""
+    return {edge for kind, edge, _ in features if kind == "edge"}
 
 
 class SeedPool:

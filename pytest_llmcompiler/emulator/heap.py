@@ -31,6 +31,9 @@ _MOST_PAGED = 200
 """Live objects of a process that have pages of their own."""
 _LANE_SIZE = 2 << 20
 """Bytes of addresses for the objects of one size."""
+_LANE_PLACES = 256
+"""Places, in pages, at which lanes begin by their size. unicorn looks a page up by the last eight bits of its number.
+Were these equal for the first objects of all sizes, its table would grow with each free."""
 _OVERFLOW_START = HEAP_START + (HEAP_LIMIT + 1) * _LANE_SIZE
 """Where the objects lie whose lane is full: behind the lane of the largest size."""
 _ALIGNED_STRIDE = 1 << 16
@@ -160,7 +163,10 @@ class Heap:
         mapped = max(PAGE, -(-size // PAGE) * PAGE)
         is_aligned = self._guest.layout is not None and self._guest.layout.is_4gib_aligned
         room = mapped + PAGE  # one page that is not mapped
-        base = self._reserve(size, -(-room // _ALIGNED_STRIDE) * _ALIGNED_STRIDE if is_aligned else room)
+        if is_aligned:
+            base = self._reserve(size, -(-room // _ALIGNED_STRIDE) * _ALIGNED_STRIDE, 0)
+        else:
+            base = self._reserve(size, room, size // 8 % _LANE_PLACES * PAGE)
         self._guest.pages.map(base, mapped)
         self._uc.mem_write(base, self._garbage * (mapped // 4))
         address = base if is_aligned else (base + mapped - max(size, 1)) // alignment * alignment
@@ -177,14 +183,15 @@ class Heap:
             self._filled_bytes += size
         return address
 
-    def _reserve(self, size: int, room: int) -> int:
-        """The address of `room` bytes for the next object of a size. No address is used twice in a run.
+    def _reserve(self, size: int, room: int, start: int) -> int:
+        """The address of `room` bytes for the next object of a size, whose lane begins with `start` unused bytes. No
+        address is used twice in a run.
 
         The objects of each size have a lane of their own. If a candidate allocates objects of different sizes in
         another order, each still gets the same address, and whatever the program computes from addresses (a hash, a
         sum) stays the same.
         """
-        offset = self._allocations[size] * room
+        offset = start + self._allocations[size] * room
         self._allocations[size] += 1
         if offset + room <= _LANE_SIZE:
             return HEAP_START + size * _LANE_SIZE + offset

@@ -55,7 +55,7 @@ _MAX_ASSERTION_BYTES = 4096
 """Bytes of the expression of an assertion that are compared: as many as C compilers must accept in a string."""
 _ALLOCATION_COST = 4
 """What an allocation costs the host, in external calls, where inputs are compared by what they cost."""
-_CALL_MICROSECONDS, _ALLOCATION_MICROSECONDS, _HOOK_MICROSECONDS = 70, 20, 10
+_CALL_MICROSECONDS, _ALLOCATION_MICROSECONDS, _HOOK_MICROSECONDS = 70, 150, 10
 """The time of an external call and of an allocation beyond that of any hook, and the time of any hook."""
 
 _CUBED_OBJECTS_PER_MICROSECOND = 300

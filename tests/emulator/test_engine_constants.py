@@ -61,6 +61,7 @@ def test_orders_of_names() -> None:
         ("MAX_FUNCTION_ALLOCATIONS", heap.MAX_FUNCTION_ALLOCATIONS),
         ("MAX_FILLED_BYTES", heap._MAX_FILLED_BYTES),
         ("LANE_SIZE", heap._LANE_SIZE),
+        ("LANE_PLACES", heap._LANE_PLACES),
         ("ALIGNED_STRIDE", heap._ALIGNED_STRIDE),
         ("MALLOC_ALIGNMENT", heap._ALIGNMENT),
         ("ENOMEM_NUMBER", heap._ENOMEM),

@@ -16,6 +16,7 @@
 
 #define MAX_FILLED_BYTES (256ull << 20)
 #define LANE_SIZE (2ull << 20)
+#define LANE_PLACES 256u
 #define OVERFLOW_START (HEAP_START + (HEAP_LIMIT + 1) * LANE_SIZE)
 #define ALIGNED_STRIDE (1ull << 16)
 #define MALLOC_ALIGNMENT 16
@@ -63,6 +64,11 @@ static uint64_t count_room(Engine *engine, uint64_t mapped) {
     return (room + ALIGNED_STRIDE - 1) / ALIGNED_STRIDE * ALIGNED_STRIDE;
 }
 
+/* Where the first object of a size lies in its lane. */
+static uint64_t find_lane_start(Engine *engine, uint64_t size) {
+    return engine->entry && engine->entry->is_4gib_aligned ? 0 : size / 8 % LANE_PLACES * PAGE;
+}
+
 /* The live object on whose pages an address lies; NULL where none does. */
 Object *find_object(Engine *engine, uint64_t address) {
     Heap *heap = engine->heap;
@@ -71,6 +77,7 @@ Object *find_object(Engine *engine, uint64_t address) {
     Object *object = NULL;
     if (address < OVERFLOW_START) {
         uint64_t size = (address - HEAP_START) / LANE_SIZE, offset = (address - HEAP_START) % LANE_SIZE;
+        offset -= find_lane_start(engine, size); /* Below it nothing is found. */
         object = find_base(heap, address - offset % count_room(engine, count_mapped(size)));
     } else
         for (uint32_t i = 0; i < heap->count && !object; i++)
@@ -149,8 +156,9 @@ static void fill_garbage(Engine *engine, uint8_t *pages, uint64_t mapped) {
 }
 
 /* The address of `room` bytes for the next object of a lane. No address is used twice in a run. */
-static uint64_t reserve(Heap *heap, Lane *lane, uint64_t room) {
-    uint64_t offset = lane->count++ * room;
+static uint64_t reserve(Engine *engine, Lane *lane, uint64_t room) {
+    Heap *heap = engine->heap;
+    uint64_t offset = find_lane_start(engine, lane->size) + lane->count++ * room;
     if (offset + room <= LANE_SIZE)
         return HEAP_START + lane->size * LANE_SIZE + offset;
     heap->overflow_bytes += room;
@@ -169,7 +177,7 @@ static uint64_t allocate(Engine *engine, uint64_t size, uint64_t alignment) {
         return 0;
     }
     uint32_t lane = find_lane(heap, size);
-    uint64_t base = reserve(heap, &heap->lanes[lane], count_room(engine, mapped));
+    uint64_t base = reserve(engine, &heap->lanes[lane], count_room(engine, mapped));
     uint64_t last = base + mapped - (size ? size : 1);
     uint64_t address = engine->entry->is_4gib_aligned ? base : last / alignment * alignment;
     uint32_t place = hash(base);
