@@ -75,7 +75,7 @@ def assemble(
 
     def assemble_reading(parsed: ParsedAssembly) -> AssembledCode:
         binding = Binding(frozenset()) if is_program else _bind(parsed, function, symbols, case, binding_number)
-        reach = TextReach(parsed, function, binding.shared_names)
+        reach = binding.reach or TextReach(parsed, function, binding.shared_names)
         if parsed.thread_local and threads is None:
             require_supported(parsed, reach)
         addresses = ChainMap(
@@ -112,11 +112,13 @@ def _name_thread_locals(threads: ThreadStorage | None, binding: Binding) -> Thre
 def _add_binding_facts(code: AssembledCode, job: AssemblyJob, case: CaseSymbols | None) -> AssembledCode:
     """The code with what the binding of its text says of functions and variables."""
     binding, parsed = job.binding, job.parsed
+    shared = binding.shared_names & parsed.code_names if binding.shared_names else frozenset[str]()
     return replace(
         code,
         binding_alternatives=binding.alternatives,
         booleans=tuple(BooleanVariable(name, code.symbols[name], values) for name, values in binding.booleans.items()),
-        shared_functions=binding.shared_names & parsed.code_names if binding.shared_names else frozenset(),
+        shared_functions=shared,
+        used_functions=shared & job.reach.names if shared else shared,
         is_private=not parsed.is_global(job.function) and _is_called_by_case(job.reach, job.function, case),
     )
 

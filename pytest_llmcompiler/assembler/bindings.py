@@ -47,6 +47,8 @@ class Binding:
     alternatives: int = 0
     """How many other bindings would fit the text as well: names of static variables do not always tell which one is
     meant."""
+    reach: TextReach | None = field(default=None, compare=False)
+    """What the function reaches with this binding, where that is known."""
 
     def find_addresses(self, program_symbols: Mapping[str, int]) -> dict[str, int]:
         """The addresses of the names that the program does not have."""
@@ -88,7 +90,8 @@ def bind_names(
     own_functions = parsed.labels.keys() & case.functions - shared
     mark = hashlib.sha256(parsed.source.encode("utf-8", "surrogatepass")).hexdigest()[:_MARK_DIGITS]
     addressed = {name: f"{name}.{mark}" for name in own_functions & reach.addressed_names} if own_functions else {}
-    return Binding(shared, places, addressed, booleans, len(mappings) - 1)
+    known = reach if not (booleans or places) else None  # else other names than these are shared
+    return Binding(shared, places, addressed, booleans, len(mappings) - 1, known)
 
 
 def _find_booleans(

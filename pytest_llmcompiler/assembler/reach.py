@@ -34,6 +34,8 @@ _KEPT_CHARACTERS = 64
 """Longest operands of which the names are kept. Longer ones are data, of which no two texts have the same."""
 _TEXT_DIRECTIVES = frozenset((".ascii", ".asciz", ".string"))
 """Those whose operands are texts: a quoted name is none in them."""
+_FEW_NAMES = 4
+"""Names up to which each is looked for in all operands."""
 _CALL = re.compile(r"call[lq]?|bl", re.IGNORECASE)
 _NO_RETURN = frozenset((
     "abort", "exit", "_exit", "_Exit", "quick_exit", "longjmp", "siglongjmp", "_longjmp", "__longjmp_chk", "err",
@@ -101,6 +103,8 @@ class TextReach:
         """For each block, the block behind it in its section."""
         self._starts: dict[str, int] = {}
         """Label or assigned symbol -> its block."""
+        self._asked_users = 0
+        """The names whose users were asked for."""
 
     @functools.cached_property
     def _reached(self) -> frozenset[int]:
@@ -155,7 +159,10 @@ class TextReach:
 
     def find_users(self, name: str) -> frozenset[str]:
         """Those of `users` of one name. Few operands hold the name at all, which is faster to find out than all names
-        in them."""
+        in them, as long as few names are asked for."""
+        self._asked_users += 1
+        if self._asked_users > _FEW_NAMES:
+            return self.users.get(name, frozenset())
         owned = self._owned_instructions()
         return frozenset(owner for owner, item in owned if name in item.operands and name in names_in(item))
 

@@ -97,7 +97,8 @@ def _find_undefined(
     names = {name for name in numbered if name not in program_symbols}
     return [
         TextVariable(name, None, is_constant=False, is_global=False, contents=None)
-        for name in (sorted(names & reach.users.keys()) if names else ())
+        for name in sorted(names)
+        if reach.find_users(name)
     ]
 
 
@@ -153,7 +154,7 @@ class _VariableMapper:
         Inlining takes a variable to the callers of its function, and to no other function. A function that is still
         there uses its own variables.
         """
-        users = {user.partition(".")[0] for user in self._reach.users.get(name, ())}
+        users = {user.partition(".")[0] for user in self._reach.find_users(name)}
         if any(variable not in self._case.mentioned(user) for user in users & self._case.functions):
             return False
         owner = variable.partition(".")[0]

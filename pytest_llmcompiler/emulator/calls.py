@@ -107,13 +107,13 @@ class CallMonitor:
         """Watch all functions of the program that a candidate may call by name or through a pointer."""
         guest, program = self._guest, self._guest.program
         # Compilers may call the local functions of a file as they like, and gcc does not align the stack for them.
-        exempt = program.local | code.shared_functions | guest.convention.exempt_functions | {function}
+        exempt = program.local | code.used_functions | guest.convention.exempt_functions | {function}
         watched = (code.external_symbols | program.functions) - exempt
         for name in watched & program.addresses.keys():
             address, callee = program.addresses[name], describe_callee(program, name)
             guest.watch(address, address, functools.partial(self._on_program_call, callee))
         conventions = OwnConventions(code, guest.processor, program.addresses)
-        for name in (code.shared_functions & program.functions) - program.local - {function}:
+        for name in (code.used_functions & program.functions) - program.local - {function}:
             address, callee = program.addresses[name], describe_callee(program, name)
             guest.watch(address, address, functools.partial(self._on_shared_call, conventions, name, callee))
         for name in code.replaced_functions - {function}:

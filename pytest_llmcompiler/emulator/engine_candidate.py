@@ -175,12 +175,12 @@ def _hazard_hooks(program: ProgramImage, code: AssembledCode) -> Iterator[_Hook]
 def _call_hooks(program: ProgramImage, code: AssembledCode, function: str) -> Iterator[_Hook]:
     """The hooks on functions of the program (see `CallMonitor.watch_calls`)."""
     convention, addresses = program.target.convention, program.addresses
-    exempt = program.local | code.shared_functions | convention.exempt_functions | {function}
+    exempt = program.local | code.used_functions | convention.exempt_functions | {function}
     watched = (code.external_symbols | program.functions) - exempt
     for name in sorted(watched & addresses.keys()):
         yield _Hook("call", addresses[name], callee=describe_callee(program, name))
     conventions = OwnConventions(code, program.target.processor, addresses)
-    for name in sorted((code.shared_functions & program.functions) - program.local - {function}):
+    for name in sorted((code.used_functions & program.functions) - program.local - {function}):
         preserved = conventions.find_preserved_registers(name, convention)
         kind = "call" if preserved is None else "own call"
         yield _Hook(kind, addresses[name], registers=preserved or (), callee=describe_callee(program, name))

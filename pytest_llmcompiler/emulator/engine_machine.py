@@ -8,7 +8,7 @@ that. What it can't tell (a call that the reference does not make, an instructio
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import unicorn
@@ -34,7 +34,8 @@ _OUTCOMES: tuple[Outcome, ...] = ("return", "exit", "abort", "fault", "limit")
 """In the order of `ShownEnd` in `shown.c`."""
 _ACCESS, _INSTRUCTION, _EXCEPTION, _EMULATOR, _BAD_FREE, _MISALIGNED, _HAZARD = range(1, 8)
 """The kinds of faults, as in `engine.h`."""
-_REGISTER_BYTES = 16
+_REGISTER_WORDS = 2
+"""Words of 64 bits that a register is sent as."""
 
 
 class Showing(Protocol):
@@ -208,11 +209,10 @@ class _Reader:
             raise ValueError(count)
         return self.read(f"{count}{letter}")
 
-    def read_registers(self, count: int) -> Iterator[int]:
+    def read_registers(self, count: int) -> list[int]:
         """The values of registers."""
-        for _ in range(count):
-            low, high = self.read_u64s(_REGISTER_BYTES // 8)
-            yield low | high << 64
+        words = self.read_u64s(count * _REGISTER_WORDS)
+        return [low | high << 64 for low, high in zip(words[::2], words[1::2], strict=True)]
 
     def read_span(self, size: int | None = None) -> bytes:
         """Bytes behind their number, which is `size` where that is known."""

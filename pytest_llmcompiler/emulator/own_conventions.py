@@ -177,9 +177,17 @@ def _read_body(processor: Processor, code: bytes, starts: tuple[int, ...]) -> _B
     return None if None in effects else _join_effects(effects, starts[:-1])
 
 
-@functools.lru_cache(maxsize=_KEPT_INSTRUCTIONS)
 def _decode(processor: Processor, code: bytes) -> _Effect | None:
     """The effect of the instruction at the start of the bytes; None where there is none."""
+    branch = processor.split_branch(code)
+    if branch is None:
+        return _decode_once(processor, code)
+    effect = _decode_once(processor, branch[0])
+    return effect and effect._replace(distance=branch[1])
+
+
+@functools.lru_cache(maxsize=_KEPT_INSTRUCTIONS)
+def _decode_once(processor: Processor, code: bytes) -> _Effect | None:
     decoded = next(processor.get_decoder().disasm_lite(code, _DECODED_AT, 1), None)
     if decoded is None:
         return None

@@ -50,14 +50,6 @@ _KEPT_PIECES = 1 << 15
 function share most of theirs. Each takes less than a KiB."""
 
 
-class _Instruction(NamedTuple):
-    """An instruction as capstone writes it."""
-
-    size: int
-    mnemonic: str
-    operands: str
-
-
 class _Facts(NamedTuple):
     """What an instruction says by itself of constants."""
 
@@ -65,6 +57,15 @@ class _Facts(NamedTuple):
     is_comparison: bool = False
     load: tuple[int, int] | None = None
     """Of x86-64, from beside the code: the distance from the end of the instruction, and the bytes."""
+
+
+class _Instruction(NamedTuple):
+    """An instruction as capstone writes it."""
+
+    size: int
+    mnemonic: str
+    operands: str
+    facts: _Facts
 
 
 def find_constants(
@@ -95,7 +96,7 @@ def _decode(data: bytes, address: int, processor: Processor, starts: Sequence[in
     instructions: list[_Instruction] = []
     at = 0
     for start in starts:
-        piece = _decode_piece(processor, data[at : start - address])
+        piece = _decode_from_branch(processor, data[at : start - address])
         if piece is None or start - address > len(data) or len(instructions) >= _MAX_INSTRUCTIONS:
             break
         instructions += piece
@@ -103,8 +104,23 @@ def _decode(data: bytes, address: int, processor: Processor, starts: Sequence[in
     left = _MAX_INSTRUCTIONS - len(instructions)
     if left > 0:
         rest = processor.get_decoder().disasm_lite(data[at:], address + at, left)
-        instructions += [_Instruction(size, mnemonic, operands) for _, size, mnemonic, operands in rest]
+        instructions += [_describe(size, mnemonic, operands) for _, size, mnemonic, operands in rest]
     return instructions[:_MAX_INSTRUCTIONS]
+
+
+def _decode_from_branch(processor: Processor, piece: bytes) -> tuple[_Instruction, ...] | None:
+    """As `_decode_piece`, for a piece that may begin with a branch. Its target is no constant."""
+    branch = processor.split_branch(piece)
+    if branch is None:
+        return _decode_piece(processor, piece)
+    behind = _decode_piece(processor, piece[len(branch[0]) :])
+    return None if behind is None else (_decode_branch(processor, branch[0]), *behind)
+
+
+@functools.lru_cache(maxsize=_KEPT_PIECES)
+def _decode_branch(processor: Processor, code: bytes) -> _Instruction:
+    """A branch without its target."""
+    return _describe(len(code), processor.decode(code, 0).mnemonic, "")
 
 
 @functools.lru_cache(maxsize=_KEPT_PIECES)
@@ -112,10 +128,14 @@ def _decode_piece(processor: Processor, piece: bytes) -> tuple[_Instruction, ...
     """The instructions that a piece of code consists of; None where it is no whole number of them, or where capstone
     writes another text at another address."""
     first, second = (
-        tuple(_Instruction(*one[1:]) for one in processor.get_decoder().disasm_lite(piece, address))
+        tuple(_describe(*one[1:]) for one in processor.get_decoder().disasm_lite(piece, address))
         for address in _ADDRESSES
     )
     return first if first == second and sum(one.size for one in first) == len(piece) else None
+
+
+def _describe(size: int, mnemonic: str, operands: str) -> _Instruction:
+    return _Instruction(size, mnemonic, operands, _read_facts(mnemonic, operands))
 
 
 @functools.lru_cache(maxsize=_KEPT_PIECES)
@@ -135,13 +155,11 @@ def _collect(instructions: Sequence[_Instruction]) -> list[int]:
     comparisons: dict[int, None] = {}
     others: dict[int, None] = {}
     parts: dict[str, int] = {}
-    for _, mnemonic, operands in instructions:
+    for _, mnemonic, operands, (values, is_comparison, _) in instructions:
         if mnemonic in ("mov", "movk") and "#" in operands:
             others.update(dict.fromkeys(_join_parts(mnemonic, operands, parts)))
-            continue
-        facts = _read_facts(mnemonic, operands)
-        if facts.values:
-            (comparisons if facts.is_comparison else others).update(dict.fromkeys(facts.values))
+        elif values:
+            (comparisons if is_comparison else others).update(dict.fromkeys(values))
     return list(comparisons | others)
 
 
@@ -159,9 +177,8 @@ def _list_loaded(instructions: Sequence[_Instruction], address: int, segments: S
 def _find_loads(instructions: Sequence[_Instruction], address: int) -> Iterator[tuple[int, int]]:
     """The addresses beside some code from which it loads, with the bytes of each load."""
     addresses: dict[str, int] = {}
-    for size, mnemonic, operands in instructions:
+    for size, mnemonic, operands, (_, _, load) in instructions:
         address += size
-        load = _read_facts(mnemonic, operands).load
         if load:
             yield address + load[0], load[1]
         elif mnemonic == "adrp" and (page := _PAGE_OF.fullmatch(operands)):

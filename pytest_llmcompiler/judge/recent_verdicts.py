@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from pytest_llmcompiler.assembler.recent_code import strip_text
@@ -21,8 +22,8 @@ from pytest_llmcompiler.judge.verdict import RUN_FAILURES
 
 _MOST_BYTES = 16 << 20
 """Bytes of the verdicts that are kept, of about a KiB each."""
-_KEPT_KINDS = frozenset(("pass", *RUN_FAILURES))
-"""Verdicts on code that ran. An inconclusive one may be another one the next time, and assemblers quote texts."""
+_KEPT_KINDS = frozenset(("pass", "assemble", "link", *RUN_FAILURES))
+"""An inconclusive verdict may be another one the next time."""
 
 
 class RecentVerdicts:
@@ -46,7 +47,7 @@ class RecentVerdicts:
     def add(self, harness: AnyHarness, question: TaskQuestion, text: str, reply: VerdictReply) -> None:
         """Keep the verdict on a text, if it is the same for all texts with the same code."""
         bare = strip_text(text, harness.reference.target.dialect)
-        if bare is None or reply["verdict"]["verdict"] not in _KEPT_KINDS or _quotes_comment(reply, text, bare):
+        if bare is None or not _is_final(reply["verdict"]) or _quotes_comment(reply, text, bare):
             return
         self._replies.add(self._build_key(harness, question, bare), (), json.dumps(reply).encode())
 
@@ -56,6 +57,12 @@ class RecentVerdicts:
             number = self._numbers[harness] = next(self._next_numbers)
         facts = number, question.passes, sorted(question.claimed_sizes.items())
         return hashlib.blake2b(f"{facts}\0{bare}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def _is_final(verdict: dict[str, Any]) -> bool:
+    """Whether a verdict is the same the next time. An assembler that took too long names no line."""
+    kind, line = verdict["verdict"], verdict["detail"].get("line")
+    return kind in _KEPT_KINDS and (kind != "assemble" or line is not None)
 
 
 def _quotes_comment(reply: VerdictReply, text: str, bare: str) -> bool:

@@ -71,6 +71,9 @@ class AssembledCode:
     the function under test."""
     shared_functions: frozenset[str] = frozenset()
     """Functions that the text defines and the program's definitions replace: each name is in `symbols` too."""
+    used_functions: frozenset[str] = frozenset()
+    """Those of `shared_functions` that the function under test, or what it reaches of the text, names: code that calls
+    one of them may rely on the text's own definition."""
 
     @functools.cached_property
     def digest(self) -> str:
@@ -84,7 +87,8 @@ class AssembledCode:
     def identity(self) -> bytes:
         """A hash of all that decides what the code does, and where it may be entered: of more than of its bytes."""
         symbols = {name: address for name, address in self.symbols.items() if not name.startswith(".L")}
-        names = [sorted(names) for names in (self.external_symbols, self.replaced_functions, self.shared_functions)]
+        functions = self.replaced_functions, self.shared_functions, self.used_functions
+        names = [sorted(names) for names in (self.external_symbols, *functions)]
         facts = self.digest, symbols, self.mnemonics, self.booleans, names
         return hashlib.sha256(repr(facts).encode()).digest()
 

@@ -217,6 +217,12 @@ class Processor(ABC):
     def find_jump_target(self, instruction: Instruction) -> int | None:
         """The address to which a direct jump goes; None for any other instruction."""
 
+    def split_branch(self, code: bytes) -> tuple[bytes, int] | None:
+        """The direct jump or call at the start of some code, with a distance of 0 in it, and its target, in bytes from
+        its start; None where there is none, or where such an instruction is not told from others by its first bytes.
+        Branches that go to different places so have the same bytes."""
+        return None
+
     @abstractmethod
     def format_absolute_operands(self, instruction: Instruction, address: int) -> str:
         """The operands of an instruction at an address, with absolute addresses in the place of relative ones."""

@@ -374,6 +374,23 @@ class X86(Processor):
         match = _JUMP_TARGET.match(instruction.operands)
         return int(match[0], 16) if match else None
 
+    def split_branch(self, code: bytes) -> tuple[bytes, int] | None:
+        """The direct jump or call at the start of some code, with a distance of 0 in it, and its target (see the opcode
+        map in Intel's Software Developer's Manual, volume 2, appendix A)."""
+        first, second = code[:1], code[1:2]
+        if first in (b"\xe8", b"\xe9"):  # call, jmp
+            opcode, size = first, 4
+        elif b"\x70" <= first <= b"\x7f" or first == b"\xeb":
+            opcode, size = first, 1
+        elif first == b"\x0f" and b"\x80" <= second <= b"\x8f":
+            opcode, size = first + second, 4
+        else:
+            return None
+        end = len(opcode) + size
+        if len(code) < end:
+            return None
+        return opcode + bytes(size), end + int.from_bytes(code[len(opcode) : end], "little", signed=True)
+
     def format_absolute_operands(self, instruction: Instruction, address: int) -> str:
         """The operands of an instruction at an address, with absolute addresses in the place of relative ones."""
         end = address + instruction.size

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from faces import Compile
 
+from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
 from pytest_llmcompiler.judge.harness import Harness, JudgeSettings
 
 PRESERVING = """
@@ -62,6 +63,36 @@ long f(int x)
     return p.b + p.a + big(x).v[1] + __real__ complex(x) + wide(x) + (two(x) >> 40) + vector(x)[0];
 }
 """
+
+SHARED = """
+__attribute__((noinline)) int twice(int x) { return x * 2 + 1; }
+__attribute__((noinline)) int three(int x) { return twice(x) * 3; }
+int f(int x) { return twice(x) + x; }
+"""
+WHOLE_FILE = """
+\t.globl\ttwice, three, f
+twice:
+\tleal\t1(%rdi,%rdi), %eax
+\tretq
+three:
+\tpushq\t%rax
+\tcall\ttwice
+\tleal\t(%rax,%rax,2), %eax
+\tpopq\t%rcx
+\tretq
+f:
+\tmovl\t%edi, %esi
+\tcall\ttwice
+\taddl\t%esi, %eax
+\tretq
+"""
+
+
+def test_code_relies_on_the_functions_that_it_names(compiled: Compile) -> None:
+    harness = Harness(compiled(SHARED), "f", JudgeSettings(examples=10, effort=0))
+    code = FunctionUnderTest(harness.reference, "f").assemble_candidate(WHOLE_FILE, "keystone")
+    assert code.shared_functions == {"twice", "three"} and code.used_functions == {"twice"}
+    assert harness.judge(WHOLE_FILE, explain=False).passed, "neither is the stack aligned, nor %rsi saved"
 
 
 @pytest.mark.parametrize("level", ["O0", "O1", "O2"])

@@ -111,12 +111,14 @@ def test_code_with_other_comments_gets_the_same_verdict_and_does_not_run_again(
     ]
     texts += [crash.replace("%eax\n", f"%eax # {word}\n") for word in ("one", "two")]
     texts += [RIGHT.replace("1", "01"), f"{RIGHT}\tnop\n"]
+    refused = [RIGHT.replace("\tretq", f"\t{bad}\n\tretq") for bad in ("foo", "call\tg")]
+    texts += [text for one in refused for text in (one, f"{one}# bad\n")]
     verdicts = [
         json.loads(line[1:])["verdict"] for line in run_server(request(case, one, explain=False) for one in texts)[3:]
     ]
-    assert judged == [texts[number] for number in (0, 3, 5, 6, 7, 8)], "a line that is quoted counts as it is"
+    assert judged == [texts[number] for number in (0, 3, 5, 6, 7, 8, 9, 11)], "a line that is quoted counts as it is"
     kinds = [verdict["verdict"] for verdict in verdicts]
-    assert kinds == [*("pass",) * 3, *("crash",) * 4, "pass", "pass"]
+    assert kinds == [*("pass",) * 3, *("crash",) * 4, "pass", "pass", *("assemble",) * 2, *("link",) * 2]
     assert verdicts[0] == verdicts[1] == verdicts[2] and verdicts[3] == verdicts[4]
     quotes = [line for verdict in verdicts[3:7] for line in verdict["detail"]["evidence"] if "line 2" in line]
     assert [line.split("movl 8, %eax")[1] for line in quotes] == ["", "", " # one", " # two"]
