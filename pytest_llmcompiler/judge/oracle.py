@@ -12,7 +12,7 @@ from pytest_llmcompiler.corpus.probing import MAX_STEPS, TOO_LONG, Overrun, Prob
 from pytest_llmcompiler.emulator.coverage import Comparisons, Feature
 from pytest_llmcompiler.emulator.input_calls import InputCalls
 from pytest_llmcompiler.emulator.machine import Machine
-from pytest_llmcompiler.emulator.observation import GuestFault, Observation, Reply
+from pytest_llmcompiler.emulator.observation import ENDINGS, GuestFault, Observation, Reply
 from pytest_llmcompiler.emulator.probe import BYTES_PER_STEP, STEPS_PER_MICROSECOND, Probe
 from pytest_llmcompiler.emulator.stack import MAX_ARGUMENT_BYTES
 from pytest_llmcompiler.emulator.uninitialised import UninitialisedFill
@@ -392,6 +392,9 @@ def _require_defined(run: Observation, layout: Layout) -> None:
         )
     if run.outcome == "limit":
         raise UndefinedInputError(TOO_LONG)
+    if run.outcome not in ENDINGS:
+        reason = run.fault.description if run.fault else run.outcome
+        raise UndefinedInputError(f"{reason}, which the emulator can't judge")
 
 
 def _overrun(fault: GuestFault, layout: Layout) -> Overrun | None:

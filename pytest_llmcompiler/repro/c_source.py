@@ -101,6 +101,8 @@ def _format_lines(reproducer: Reproducer, surroundings: ReproSurroundings, verdi
         tables.write()
         yield from tables.definitions
         initialisers += tables.initialisers
+    else:
+        yield "void llmc_place_threads(void) {}"
     yield from ("", "// -- the program around it", "", *_format_slots(), *_format_symbols(surroundings))
     yield from _format_unbuffering(surroundings)
     yield from _format_streams()
@@ -179,7 +181,7 @@ class _InputTables:
         """Write all tables. Called once."""
         reproducer = self._reproducer
         self._write_table("objects", "llmc_object", [self._object_row(part) for part in reproducer["objects"]])
-        self._write_table("globals", "llmc_global", [self._global_row(part) for part in reproducer["globals"]])
+        self._write_globals()
         self._write_stack()
         self._write_registers()
         self._write_table("pads", "llmc_pad", [self._pad_row(*pad) for pad in self._surroundings.pads.items()])
@@ -199,11 +201,28 @@ class _InputTables:
 
     # -- tables
 
-    def _write_table(self, name: str, struct: str, rows: Sequence[str], *, has_count: bool = True) -> None:
+    def _write_globals(self) -> None:
+        """The variables. The addresses of thread-local ones are known only when the program runs."""
+        places = []
+        rows = []
+        for number, part in enumerate(self._reproducer["globals"]):
+            address = "0"
+            if part["name"] in self._surroundings.thread_locals:
+                name = self._declare(part["name"], "__thread byte")
+                places.append(f"globals[{number}].at = {name};")
+            else:
+                address = self._define_variable(part["name"])
+            rows.append(self._global_row(part, address))
+        self._write_table("globals", "llmc_global", rows, qualifier="" if places else "const ")
+        self.definitions.append(f"void llmc_place_threads(void) {{ {' '.join(places)} }}")
+
+    def _write_table(
+        self, name: str, struct: str, rows: Sequence[str], *, has_count: bool = True, qualifier: str = "const "
+    ) -> None:
         if not rows:
             return
         self.definitions += [
-            f"static const struct {struct} {name}[] = {{",
+            f"static {qualifier}struct {struct} {name}[] = {{",
             *(f"    {{{row}}}," for row in rows),
             "};",
         ]
@@ -260,8 +279,8 @@ class _InputTables:
         data, mask = self._define_data(part["data"]), self._define_data(part["mask"] or None)
         return f"{format_string(part['label'])}, {location}, {data}, {mask}"
 
-    def _global_row(self, part: GlobalPart) -> str:
-        location = f"{self._define_variable(part['name'])}, {int(part['size'])}"
+    def _global_row(self, part: GlobalPart, address: str) -> str:
+        location = f"{address}, {int(part['size'])}"
         data, mask = self._define_data(part["data"]), self._define_data(part["mask"] or None)
         return f"{format_string(part['name'])}, {location}, {data}, {mask}, {self._define_pointers(part['pointers'])}"
 
@@ -326,8 +345,12 @@ class _InputTables:
         """The C name of a global variable. Raises ReproSourceError for a thread-local one."""
         if symbol in self._surroundings.thread_locals:
             raise ReproSourceError(f"{symbol} is thread-local: its address is not known before the program runs")
+        return self._declare(symbol, "byte")
+
+    def _declare(self, symbol: str, type: str) -> str:
+        """The C name of an array of the program."""
         name = self._next_name("variable")
-        self.definitions.append(f"extern byte {name}[] __asm__({quote_symbol(symbol)});")
+        self.definitions.append(f"extern {type} {name}[] __asm__({quote_symbol(symbol)});")
         return name
 
 

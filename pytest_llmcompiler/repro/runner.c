@@ -634,6 +634,7 @@ static void make_stubs(void)
 
 static void write_input(void)
 {
+    llmc_place_threads();
     for (int at = 0; at < llmc_slots_count; at++) {
         map_exactly(llmc_slots[at].address, llmc_slots[at].size);
         fill((byte *)llmc_slots[at].address, reproducer->garbage, llmc_slots[at].size);

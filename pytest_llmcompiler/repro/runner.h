@@ -119,6 +119,7 @@ extern const struct llmc_reproducer llmc_reproducer;
 extern const struct llmc_slot llmc_slots[];
 extern const int llmc_slots_count;
 void llmc_unbuffer(void);
+void llmc_place_threads(void); /* fills in the addresses of thread-local variables */
 extern const word llmc_stream_numbers[3]; /* what stands in the tables for stdin, stdout and stderr */
 extern void *const *const llmc_streams[3];
 

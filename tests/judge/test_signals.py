@@ -98,3 +98,12 @@ def test_a_handler_is_not_judged() -> None:
         "inconclusive",
         "a handler of signal 10, which the emulator can't judge",
     )
+
+
+def test_a_reference_with_a_handler_has_no_inputs() -> None:
+    source = """#include <signal.h>
+static void heed(int signal) { (void)signal; }
+int f(int x) { signal(10, heed); raise(10); return x; }
+"""
+    verdict = check(source, "f", "f:\tmovl %edi, %eax\n\tret\n", examples=5)
+    assert (verdict.kind, "a handler of signal 10" in verdict.message) == ("inconclusive", True), verdict

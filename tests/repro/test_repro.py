@@ -259,6 +259,13 @@ def test_other_kinds_of_failures(repro: ReproWriter, compiled: Compile, name: st
     assert done.returncode == 1
 
 
+def test_thread_local_variables(repro: ReproWriter, compiled: Compile) -> None:
+    source = "_Thread_local int n = 5;\nint m;\nint next(int x) { m++; return n ^= x; }\n"
+    verdict, folder = write_folder(repro, compiled, "next", lambda text: text.replace("xorl", "orl"), source)
+    assert verdict.kind == "mismatch"
+    assert "differs: global n from byte 0" in run_native(folder).stdout
+
+
 @needs_avx
 @pytest.mark.parametrize(
     "call", ["", "\tvpxor\t%ymm5, %ymm5, %ymm5\n\tcallq\task@PLT\n"], ids=["start", "after a call"]
