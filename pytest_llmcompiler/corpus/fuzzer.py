@@ -32,6 +32,7 @@ from hypothesis import strategies as st
 from pytest_llmcompiler.corpus.budget import RESTORED_EDGES, Budget, Phase, RunLimit
 from pytest_llmcompiler.corpus.drawing import Source
 from pytest_llmcompiler.corpus.grammar import TextGrammar
+from pytest_llmcompiler.corpus.hints import Hints
 from pytest_llmcompiler.corpus.lengthening import LONG_BYTES, choose_length
 from pytest_llmcompiler.corpus.mending import Mender
 from pytest_llmcompiler.corpus.mutator import Mutator, lengthen
@@ -278,14 +279,14 @@ class Corpus(Generic[EntryT]):
         varied = iter(self._varied)
         self.reserve = list(dict.fromkeys(take_in_turn(iter(self._replaced), varied, varied, iter(chosen))))
 
-    def vary(self, named: int, constants: Collection[int]) -> None:
-        """Find variations of the seeds for the reserve: see `systematic`, which has the parameters.
+    def vary(self, named: int, hints: Hints) -> None:
+        """Find variations of the seeds for the reserve: see `systematic`. `named` is the number of named parameters.
 
         Those that take an edge which no seed takes are added to the entries.
         """
         known = self._known_edges()
         seeds, shown = self._pool[:], set[Features]()
-        for input in generate_systematically(seeds, named, self._restricted, constants):
+        for input in generate_systematically(seeds, named, self._restricted, hints.numbers, hints.divisors):
             if not self._may_go_on("varying"):
                 return
             if self._probe_variation(input, known):

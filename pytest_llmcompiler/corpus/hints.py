@@ -19,6 +19,8 @@ class Hints:
 
     numbers: tuple[int, ...] = ()
     """Integers that the code compares with."""
+    divisors: tuple[int, ...] = ()
+    """Integers that the code divides by."""
     floats: tuple[float, ...] = ()
     strings: tuple[bytes, ...] = ()
     """Texts, without terminators. A wide integer constant is a text too: compilers compare 8 characters at once."""
@@ -27,13 +29,15 @@ class Hints:
 def find_hints(code_ir: str, module_ir: str) -> Hints:
     """The constants in the IR of some functions, and the strings of their module."""
     numbers: set[int] = set()
+    divisors: set[int] = set()
     for line in code_ir.splitlines():
+        divisors.update(int(number) for number in re.findall(r" = [us](?:div|rem) .*, (\d+)(?![\w.])", line))
         if re.search(r"\b(?:icmp|switch|select|sub|xor|and)\b|^\s+i\d+ -?\d+, label", line):
             numbers.update(int(number) for number in re.findall(r"(?<![\w%.])-?\d+(?![\w.])", line))
     strings = (_unescape(text) for text in re.findall(r'constant \[\d+ x i8\] c"([^"]*)"', module_ir))
     words = (number.to_bytes(8, "little").rstrip(b"\0") for number in numbers if number > 0xFFFF and number < 1 << 64)
     texts = {text for text in (*strings, *words) if 0 < len(text) <= _MAX_TEXT_BYTES}
-    return Hints(tuple(sorted(numbers)), _find_floats(code_ir), tuple(sorted(texts)))
+    return Hints(tuple(sorted(numbers)), tuple(sorted(divisors)), _find_floats(code_ir), tuple(sorted(texts)))
 
 
 def _find_floats(code_ir: str) -> tuple[float, ...]:

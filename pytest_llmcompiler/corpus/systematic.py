@@ -6,10 +6,11 @@
 - Pointers into one object, a few elements apart: what is written through one is read through the other.
 - Objects that lie across a multiple of 64 KiB: pointers of which only 16 bits are computed go back there.
 - Single bytes from 128 on, where there is room for as many elements: lengths that are no longer positive as `char`.
+- Single elements with their highest bit set, and the others as they are: bit-fields that end with the sign bit.
 - Structures full of garbage, where the function reads none of it.
 - Structures of which one pointer is null, or leads to themselves or to an object of its own: where most inputs have two
   equal pointers, as in a ring of one element, these tell them apart.
-- Integers at powers of the program's constants, and just below their multiples: quotients go wrong there.
+- Integers at powers of the program's divisors and constants, and at their largest multiples: quotients go wrong there.
 - Texts that are nested, shortened, padded or changed: see `systematic_texts`.
 - More arguments of a variadic function: see `systematic_arguments`.
 """
@@ -58,6 +59,8 @@ _LARGE_BYTES, _LARGE_SEEDS, _LARGE_PLACES = (128, 255), 3, 2
 _POWER_SEEDS, _MAX_POWER_BASE, _MAX_POWER_BASES, _MAX_POWER_NUMBERS = 2, 1000, 4, 3
 """Seeds whose integers become powers of the program's constants, the largest such constant, and the constants and
 integers of a seed."""
+_SIGNED_SEEDS, _SIGNED_PLACES = 8, 4
+"""Seeds whose elements get their highest bit set, one by one, and the first elements of each object."""
 _LINKED_SEEDS, _MAX_LINKED = 4, 4
 """Seeds whose structures get other pointers, and the structures of each."""
 _FILLED_SEEDS, _GARBAGE = 16, b"\xa5\x5a\x96\x69"
@@ -65,10 +68,15 @@ _FILLED_SEEDS, _GARBAGE = 16, b"\xa5\x5a\x96\x69"
 
 
 def generate_systematically(
-    seeds: Sequence[Seed], named: int, restricted: Collection[int], constants: Collection[int]
+    seeds: Sequence[Seed],
+    named: int,
+    restricted: Collection[int],
+    constants: Collection[int],
+    divisors: Collection[int] = (),
 ) -> Iterator[Input]:
     """Variations of some of the seeds. `named` is the number of named parameters, `restricted` are the positions of
-    `restrict` parameters, `constants` the numbers that the program compares with."""
+    `restrict` parameters, `constants` the numbers that the program compares with, `divisors` those that it divides by.
+    """
     by_rounds = sorted(seeds, key=lambda seed: seed.most_rounds, reverse=True)
     by_reach = _sort_by_reach(seeds)
     measured = [_try_lengths(seed) for seed in by_rounds if resize(seed, 1) is not None][:_MEASURED_SEEDS]
@@ -82,9 +90,10 @@ def generate_systematically(
         _overlap_long(seeds, restricted),
         _cross_boundaries(by_rounds, by_reach),
         _set_large_bytes([*by_rounds[:_LARGE_SEEDS], *seeds[-_LARGE_SEEDS:]]),
+        _set_highest_bits([*by_reach[:_SIGNED_SEEDS], *seeds[-_SIGNED_SEEDS:]]),
         _fill_structures(by_reach[:_FILLED_SEEDS]),
         _set_pointers(by_reach[:_LINKED_SEEDS]),
-        _set_powers(by_reach[:_POWER_SEEDS], constants),
+        _set_powers(by_reach[:_POWER_SEEDS], [*_list_bases(divisors), *_list_bases(constants)]),
         *vary_texts(seeds, by_reach, constants),
         *vary_arguments(seeds, by_reach, named),
     )
@@ -231,15 +240,39 @@ def _sort_by_reach(seeds: Sequence[Seed]) -> list[Seed]:
     return sorted(seeds, key=count_branches, reverse=True)
 
 
-def _set_powers(seeds: Sequence[Seed], constants: Collection[int]) -> Iterator[Input]:
-    """Integers of arguments at the largest powers of a constant, and before a multiple of it: where a quotient that is
-    computed by multiplication is wrong, it is so for large numbers that are just no multiple."""
-    bases = sorted(constant for constant in set(constants) if 2 < constant <= _MAX_POWER_BASE)[:_MAX_POWER_BASES]
+def _list_bases(numbers: Collection[int]) -> list[int]:
+    return sorted(number for number in set(numbers) if 2 < number <= _MAX_POWER_BASE)[:_MAX_POWER_BASES]
+
+
+def _set_powers(seeds: Sequence[Seed], bases: Sequence[int]) -> Iterator[Input]:
+    """Integers of arguments at the largest powers of some numbers, and at their largest multiples: a quotient that is
+    computed by multiplication goes wrong for large numbers that are just no multiple. Errors for two divisors cancel
+    each other out where a number is a multiple of both, so the multiple before counts too."""
     for seed in seeds:
         numbers = [one for one in seed.direct_numbers if one.kind == "arg" and one.type.size > 1]
-        for number, base in itertools.product(numbers[:_MAX_POWER_NUMBERS], bases):
+        for number, base in itertools.product(numbers[:_MAX_POWER_NUMBERS], dict.fromkeys(bases)):
             most, power = number.type.bounds[1], base
             while power * base <= most:
                 power *= base
-            for value in (most - most % base - 1, power // base - 1, power // base, power - 1, power):
+            multiple = most - most % base
+            for value in (
+                multiple - 1,
+                multiple,
+                multiple - base - 1,
+                power // base - 1,
+                power // base,
+                power - 1,
+                power,
+            ):
                 yield set_number(seed.input, number, value)
+
+
+def _set_highest_bits(seeds: Sequence[Seed]) -> Iterator[Input]:
+    """Single elements with their highest bit set, where the other bits say that the input is accepted."""
+    for seed in drop_repeated(seeds):
+        for number, target in enumerate(seed.objects):
+            size = target.element.size
+            for end in range(size, len(target.data) + 1, size)[:_SIGNED_PLACES] if is_plain(target) else ():
+                data = bytearray(target.data)
+                data[end - 1] |= 0x80
+                yield set_data(seed.input, number, bytes(data))

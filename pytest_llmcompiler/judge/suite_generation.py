@@ -96,7 +96,7 @@ class SuiteGenerator:
         self.coverage = self._measure_coverage(corpus)
         reaching = self._reach_further(corpus)
         before = len(corpus.entries)
-        corpus.vary(len(params), self._hints.numbers)
+        corpus.vary(len(params), self._hints)
         if len(corpus.entries) > before:
             self.coverage = self._measure_coverage(corpus)
         self._choose(corpus, {*self.from_main, *given, *long, *reaching}, texts)

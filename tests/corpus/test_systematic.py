@@ -192,3 +192,18 @@ def test_integers_are_powers_of_the_programs_constants() -> None:
 def test_each_character_is_replaced_by_its_neighbours() -> None:
     texts = {list_objects(one)[0].data for one in replace_characters([seed(pointer(CHAR, b"--- x\0"))])}
     assert {b",-- x\0", b".-- x\0", b"--, x\0", b"--. x\0", b"---\x1fx\0", b"--- y\0"} <= texts
+
+
+def test_integers_are_the_largest_multiples_of_what_the_program_divides_by() -> None:
+    for divisor in (7, 400):
+        tried = {one.args[0] for one in generate_systematically([seed(number(3))], 1, (), range(3, 40), (divisor,))}
+        multiple = (2**31 - 1) // divisor * divisor
+        assert {number(multiple), number(multiple - 1), number(multiple - divisor - 1)} <= tried
+
+
+def test_single_elements_get_their_highest_bit() -> None:
+    word, byte = Int(4, False, "unsigned"), Int(1, False, "unsigned char")
+    coded = seed(pointer(byte, b"\x01\x12"), pointer(word, struct.pack("<2I", 1, 2)))
+    tried = {tuple(one.data for one in list_objects(input)) for input in generate_systematically([coded], 2, (), ())}
+    words = struct.pack("<2I", 1, 2)
+    assert {(b"\x81\x12", words), (b"\x01\x92", words), (b"\x01\x12", struct.pack("<2I", 1, 2 | 1 << 31))} <= tried
