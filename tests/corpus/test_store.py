@@ -34,10 +34,7 @@ SOURCE = r"""
 struct node { struct node *next; int value; };
 static struct node *spare;
 int total(const struct node *list, const int *extra, int m) {
-    int r = spare ? 1 : 0;
-    for (; list; list = list->next) r ^= list->value;
-    for (int i = 0; i < m; i++) r ^= extra[i];
-    return r;
+    return (spare ? 1 : 0) ^ (list ? list->value : 0) ^ (m > 2 ? extra[2] : 0);
 }
 int applied(int (*f)(int), int x) { return f(x); }
 int same(int x) { return x; }
@@ -103,10 +100,10 @@ def test_the_folder_of_a_case_does_not_matter(folder: Path, generated: list[int]
 
 
 CHANGES = {
-    "code": (SOURCE.replace("r ^= list->value", "r -= list->value"), FEW),
+    "code": (SOURCE.replace("? list->value", "? -list->value"), FEW),
     "another function": (SOURCE.replace("return f(x);", "return f(x) + 1;"), FEW),
     "a sign": (SOURCE.replace("int value;", "unsigned value;"), FEW),
-    "a name": (SOURCE.replace("int m)", "int n)").replace("i < m", "i < n"), FEW),
+    "a name": (SOURCE.replace("int m)", "int n)").replace("(m >", "(n >"), FEW),
     "restrict": (SOURCE.replace("const int *extra", "const int *restrict extra"), FEW),
     "a directive": (SOURCE + "// LLMC: arg total.list non-null\n", FEW),
     "examples": (SOURCE, JudgeSettings(examples=13)),
@@ -114,16 +111,15 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("change", CHANGES)
-def test_a_change_gives_another_corpus(
-    program: Reference, compiled: Compile, folder: Path, generated: list[int], change: str
+def test_each_change_gives_another_corpus(
+    program: Reference, compiled: Compile, folder: Path, generated: list[int]
 ) -> None:
     corpus(program)
-    generated.clear()
-    source, settings = CHANGES[change]
-    corpus(compiled(source), settings=settings)
-    assert generated
-    assert len(files(folder)) == 2
+    for before, (change, (source, settings)) in enumerate(CHANGES.items(), 1):
+        generated.clear()
+        corpus(compiled(source), settings=settings)
+        assert generated, change
+        assert len(files(folder)) == before + 1, change
 
 
 def test_another_compiler_has_other_corpora(folder: Path, generated: list[int], compiled: Compile) -> None:
