@@ -20,6 +20,7 @@ loaded it is.
 from __future__ import annotations
 
 import contextlib
+import functools
 import random
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -33,7 +34,7 @@ from pytest_llmcompiler.corpus.budget import RESTORED_EDGES, Budget, Phase, RunL
 from pytest_llmcompiler.corpus.drawing import Source
 from pytest_llmcompiler.corpus.grammar import TextGrammar
 from pytest_llmcompiler.corpus.hints import Hints
-from pytest_llmcompiler.corpus.lengthening import LONG_BYTES, choose_length
+from pytest_llmcompiler.corpus.lengthening import LONG_BYTES, list_lengths
 from pytest_llmcompiler.corpus.mending import Mender
 from pytest_llmcompiler.corpus.mutator import Mutator, lengthen
 from pytest_llmcompiler.corpus.probing import MAX_STEPS, TOO_LONG, CorpusEntry, ProbeResult, UndefinedInputError
@@ -258,12 +259,12 @@ class Corpus(Generic[EntryT]):
             if not self._may_go_on("lengthening"):
                 self.budget.note_cut("lengthening", 0, LONG_BYTES)
                 return
-            length = choose_length(lambda count, seed=seed: self._measure(lengthen(seed, count)), MAX_STEPS)  # type: ignore[misc]
-            input = lengthen(seed, length)
-            if input is not None and self._is_cheap(input) and self._add_if_defined(input, MAX_STEPS):
-                if length < LONG_BYTES:
-                    self.budget.note_cut("lengthening", length, LONG_BYTES)
-                return
+            for length in list_lengths(functools.partial(self._measure_length, seed), MAX_STEPS):
+                input = lengthen(seed, length)
+                if input is not None and self._is_cheap(input) and self._add_if_defined(input, MAX_STEPS):
+                    if length < LONG_BYTES:
+                        self.budget.note_cut("lengthening", length, LONG_BYTES)
+                    return
 
     def keep(self, inputs: Iterable[Input], reserve_count: int) -> None:
         """Keep only some of the entries, and choose the reserve among what is then left."""
@@ -351,8 +352,10 @@ class Corpus(Generic[EntryT]):
         with self._noting_failures(input, limit):
             return self._probe(input, self._pool.features, limit)
 
-    def _measure(self, input: Input | None) -> int | None:
-        """The edges of a run; None where the function is not defined on the input, or takes too long."""
+    def _measure_length(self, seed: Seed, length: int) -> int | None:
+        """The edges of a run on an input with a text of some length; None where the function is not defined on it, or
+        takes too long."""
+        input = lengthen(seed, length)
         with contextlib.suppress(UndefinedInputError):
             return self._probe(input, self._pool.features, MAX_STEPS).steps if input is not None else None
         return None

@@ -14,6 +14,16 @@ _MARGIN = 0.8
 """The share of the estimated length that is taken where that is less than `LONG_BYTES`."""
 
 
+def list_lengths(measure: Callable[[int], int | None], most_steps: int) -> list[int]:
+    """The lengths to try for the long text, in this order: the one that `choose_length` chooses, and shorter ones.
+
+    Steps say nothing of what the C library does in each: a loop that asks for `strlen` every time takes as many steps
+    as one that does not, and far longer.
+    """
+    chosen = choose_length(measure, most_steps)
+    return [chosen, *(length for length in reversed(_MEASURED) if length < chosen)]
+
+
 def choose_length(measure: Callable[[int], int | None], most_steps: int) -> int:
     """The length of the long text: `LONG_BYTES`, or less where a run on it would take more than `most_steps`.
 

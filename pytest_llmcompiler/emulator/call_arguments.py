@@ -325,6 +325,11 @@ def _pointee_name(type: Type) -> str:
     return type.target.name if isinstance(type, Pointer) and type.target is not None else ""
 
 
+def is_text(type: Type) -> bool:
+    """Whether an argument of this type leads to a text."""
+    return isinstance(type, Pointer) and is_character(_sized(type.target))
+
+
 def _sized(type: Type | None) -> Type | None:
     """A type whose values have a size; None for any other."""
     return type if type is not None and type.size and not isinstance(type, Function) else None

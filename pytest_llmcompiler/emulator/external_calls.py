@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from pytest_llmcompiler.emulator.addresses import AddressMap
-from pytest_llmcompiler.emulator.call_arguments import ArgumentReader, PassedArgument, Pointee
+from pytest_llmcompiler.emulator.call_arguments import ArgumentReader, PassedArgument, Pointee, is_text
 from pytest_llmcompiler.emulator.calls import CallMonitor
 from pytest_llmcompiler.emulator.generated_values import generate_object, generate_value, mix
 from pytest_llmcompiler.emulator.guest import Guest, RunEnd
@@ -45,6 +45,12 @@ class CallRecord(NamedTuple):
     """What each argument points to."""
     reply: Reply
     origin: ResultOrigin
+
+    @property
+    def passes_local_text(self) -> bool:
+        """Whether an argument is a text on the stack. Where its array ends is not known, nor what follows it."""
+        pairs = zip(self.arguments, self.pointees)
+        return any(pointee and pointee.region == "stack" and is_text(argument.type) for argument, pointee in pairs)
 
 
 class ExternalCalls:

@@ -24,6 +24,11 @@ from pytest_llmcompiler.values.program_input import ProgramInput
 _INSTRUCTIONS_PER_STEP = 14
 """Instructions for each step that a run may take, where loops count no steps: 4 million for the longest of the usual
 runs, as many as a reference may take on an input."""
+_LARGE_INPUT = 4_096
+"""Bytes of an input's objects above which the library may do much in each step: `strlen` reads all of a long text."""
+_LIBRARY_INSTRUCTIONS_PER_STEP = 30
+"""Instructions for each step that a run on such an input may take where the library is called: as many as those of the
+reference, which are not instrumented."""
 _STEPS_PER_INSTRUCTION = 0.4
 """Steps that take as long as an instruction that the emulator counts, 0.1 µs."""
 _MAX_HOST_COST = 300
@@ -51,6 +56,8 @@ _SET_BYTES = bytes([0, *[1] * 255])
 """Translates each counter to whether its edge was taken."""
 _PAIRS = struct.Struct("<" + 4 * "QQQ")
 """The entries of one comparison in `llmc_comparisons`: the two sides and the size of each of the latest pairs."""
+_COUNTER_BYTES = 4
+"""Bytes for the counter of an edge in `llmc_counters`, of which the first counts."""
 _MAX_KNOWN_TABLES = 4_000
 """Contents of the tables whose features are kept: many runs leave the same."""
 _NON_ZERO = re.compile(rb"[^\0]")
@@ -74,7 +81,9 @@ class Probe:
     def __init__(self, machine: Machine, limit_instructions: bool, most_host_cost: int = _MAX_HOST_COST) -> None:
         self._most_host_cost = most_host_cost
         self._machine, self._guest = machine, machine.guest
-        self._instructions_per_step = _INSTRUCTIONS_PER_STEP if limit_instructions else 0
+        self._has_uncounted_loops = limit_instructions
+        self._is_counting = False
+        """Whether the emulator counted the instructions of the last run."""
         symbols = machine.program.symbols
         self._comparisons, self._relations, self._nearness, self._indices = (
             (self._find_host_address(symbols[f"llmc_{name}"].address), symbols[f"llmc_{name}"].size)
@@ -135,20 +144,34 @@ class Probe:
         The program counts its own steps (edges), which is faster than to have the emulator count instructions. A run
         of more than `max_steps`, or of more work for the host than a test may take, has the outcome `limit`.
         """
-        return self._run_counted(lambda limit: self._machine.run(layout, call, limit, outcome_only=True), max_steps)
+        # Counting takes ten times as long, so it is left out where no library is called.
+        calls_library = self._library_weight > 1
+        is_counted = calls_library and sum(target.size for target in layout.objects) > _LARGE_INPUT
+        return self._run_counted(
+            lambda limit: self._machine.run(layout, call, limit, outcome_only=True),
+            max_steps,
+            _LIBRARY_INSTRUCTIONS_PER_STEP if is_counted else 0,
+        )
 
     def run_process(self, program: ProgramInput, max_steps: int) -> Observation:
         """Run the whole program on an input, as `run` runs the function."""
         return self._run_counted(lambda limit: self._machine.run_process(program, limit), max_steps)
 
-    def _run_counted(self, run: Callable[[int], Observation], max_steps: int) -> Observation:
+    def _run_counted(
+        self, run: Callable[[int], Observation], max_steps: int, instructions_per_step: int = 0
+    ) -> Observation:
         """`run` takes the most instructions; 0: any number."""
+        if self._has_uncounted_loops:
+            instructions_per_step = _INSTRUCTIONS_PER_STEP
         self._texts.clear()
         self._letters.clear()
         self._searches = 0
         self._text_features.clear()
         self._set_step_limit(max_steps)
-        instruction_limit = self._instructions_per_step * max_steps
+        instruction_limit = instructions_per_step * max_steps
+        if instruction_limit and not self._is_counting:
+            self._guest.uc.ctl_flush_tb()  # code that was translated for a run without a limit is not counted
+        self._is_counting = bool(instruction_limit)
         observation = run(instruction_limit)
         steps, host_cost = self.steps, self._machine.host_cost
         is_too_long = steps > max_steps or host_cost > self._most_host_cost
@@ -177,19 +200,22 @@ class Probe:
 
     def read_edges(self) -> frozenset[int]:
         """The edges that the last run took."""
-        return frozenset(edge for edge, _ in _non_zero_entries(ctypes.string_at(*self._counters)))
+        return frozenset(edge for edge, _ in _non_zero_entries(self._read_counters()))
 
     def read_features(self) -> Features:
         """The features that the last run covers."""
-        tables = tuple(
-            ctypes.string_at(*table) for table in (self._counters, self._relations, self._nearness, self._indices)
-        )
+        tables = tuple(ctypes.string_at(*table) for table in (self._relations, self._nearness, self._indices))
+        tables = self._read_counters(), *tables
         features = self._table_features.get(tables)
         if features is None:
             features = _find_features(*tables)
             if len(self._table_features) < _MAX_KNOWN_TABLES:
                 self._table_features[tables] = features
         return features | self._text_features if self._text_features else features
+
+    def _read_counters(self) -> bytes:
+        """How often the last run took each edge, up to 255 times."""
+        return ctypes.string_at(*self._counters)[::_COUNTER_BYTES]
 
     def read_comparisons(self) -> Comparisons:
         """The comparisons of the last run."""

@@ -21,14 +21,15 @@ from typing import NamedTuple
 
 from pytest_llmcompiler.corpus.probing import UndefinedInputError
 from pytest_llmcompiler.emulator.machine import Machine
-from pytest_llmcompiler.emulator.observation import ENDINGS, Observation
+from pytest_llmcompiler.emulator.observation import ENDINGS, Observation, PointerArgument
 from pytest_llmcompiler.emulator.uninitialised import UninitialisedFill
 from pytest_llmcompiler.judge.agreement import find_dont_care_bytes, have_same_shape, references_agree
 from pytest_llmcompiler.judge.compare import find_differences, format_ending
+from pytest_llmcompiler.judge.compare_calls import is_string_argument
 from pytest_llmcompiler.judge.difference import ComparisonContext, Difference
-from pytest_llmcompiler.judge.dont_care import DontCareBytes
+from pytest_llmcompiler.judge.dont_care import NO_DONT_CARE_BYTES, DontCareBytes
 from pytest_llmcompiler.judge.function_under_test import FunctionUnderTest
-from pytest_llmcompiler.judge.location import RunEnding
+from pytest_llmcompiler.judge.location import CallArgument, RunEnding
 from pytest_llmcompiler.judge.rebase import AddressTranslator
 from pytest_llmcompiler.judge.reference_builds import UNKNOWN, OptimisedBuilds, ReferenceBuilds
 from pytest_llmcompiler.program.ir_perturbation import GAP_PREFIX
@@ -103,8 +104,11 @@ class DisagreementAnalysis:
             machine.close()
         self._machines = {}
 
-    def rule(self, place: RunPlace, golden: BuildRuns, optimised: Sequence[BuildRuns]) -> Ruling:
-        """What is compared on an input, from its runs at -O0, and in each build at -O2.
+    def rule(
+        self, place: RunPlace, golden: BuildRuns, optimised: Sequence[BuildRuns], has_local_texts: bool = False
+    ) -> Ruling:
+        """What is compared on an input, from its runs at -O0, and in each build at -O2. `has_local_texts` says that
+        texts on the stack are passed to external functions.
 
         Raises UndefinedInputError where the function is not defined on the input.
         """
@@ -118,7 +122,27 @@ class DisagreementAnalysis:
             for number, runs in enumerate(optimised)
         ]
         bug = next((ruling.bug for ruling in rulings if ruling.bug), None)
-        return Ruling(DontCareBytes.union(ruling.dont_care for ruling in rulings), bug)
+        behind_texts = [self._find_bytes_behind_texts(place, golden.garbage)] if has_local_texts and bug is None else []
+        return Ruling(DontCareBytes.union([*(ruling.dont_care for ruling in rulings), *behind_texts]), bug)
+
+    def _find_bytes_behind_texts(self, place: RunPlace, golden: Observation) -> DontCareBytes:
+        """What follows the texts on the stack that external functions get, where these have no zero at their ends.
+
+        Example: `char tag[4] = {'R', 'I', 'F', 'F'}; put(tag);`. Builds at -O0 and -O2 may have the same variable
+        behind `tag`. Where variables lie in the reverse order, with gaps between them, another byte follows.
+        """
+        try:
+            runs = self._run_perturbed(place, golden)
+        except UndefinedInputError:
+            return NO_DONT_CARE_BYTES
+        alike = (run for run in runs if have_same_shape(golden, run))
+        found = DontCareBytes.union(find_dont_care_bytes(place.context, golden, run) for run in alike)
+        return found.only(
+            CallArgument(index, number)
+            for index, call in enumerate(golden.calls)
+            for number, argument in enumerate(call.args)
+            if isinstance(argument, PointerArgument) and is_string_argument(argument)
+        )
 
     def _rule_on(self, case: _Disagreement) -> Ruling:
         """The ruling on one build at -O2."""

@@ -53,6 +53,10 @@ class DontCareBytes:
                 left[location] = rest
         return DontCareBytes(left)
 
+    def only(self, regions: Iterable[MemoryRegion]) -> DontCareBytes:
+        """These bytes as far as they lie in some regions."""
+        return DontCareBytes({region: self.offsets[region] for region in regions if region in self.offsets})
+
     @classmethod
     def union(cls, parts: Iterable[DontCareBytes]) -> DontCareBytes:
         """The don't-care bytes of any part."""

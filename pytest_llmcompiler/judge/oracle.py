@@ -126,6 +126,8 @@ class Oracle:
         # Objects must end at an unmapped page here, also where the other machines align their starts: only so does the
         # probe see each access past the end of an object.
         is_moved = input.is_4gib_aligned or input.crossing
+        if is_moved:
+            self.lay_out(input)  # fewer and smaller objects fit where they have such addresses
         layout, call = self.lay_out(replace(input, is_4gib_aligned=False, crossing=None) if is_moved else input)
         probe, calls = self._machines.probe, self._machines.calls
         if calls:
@@ -168,7 +170,8 @@ class Oracle:
         )
         context = self._context(layout)
         try:
-            ruling = self._analysis.rule(RunPlace(context, call, limit), golden, optimised)
+            has_local_texts = any(record.passes_local_text for record in records)
+            ruling = self._analysis.rule(RunPlace(context, call, limit), golden, optimised, has_local_texts)
         finally:
             self._budget.charge(self._analysis.run_count * _run_cost(run, machines.golden) // _RUNS)
         if writes_around_objects(layout, run):

@@ -23,10 +23,11 @@ struct comparison {
 struct comparison llmc_comparisons[SITES * PAIRS];
 u16 llmc_relations[SITES]; /* one bit for each relation, see relation() */
 u8 llmc_nearness[SITES];   /* leading zero bits of the least distance of the sides, of 64 bits: more is nearer */
-/* Start and end of the edge counters, one byte for each edge. The linker defines these symbols. */
-extern u8 __start___sancov_cntrs[] __attribute__((weak, visibility("hidden")));
-extern u8 __stop___sancov_cntrs[] __attribute__((weak, visibility("hidden")));
-u8 *llmc_counters[2] = {__start___sancov_cntrs, __stop___sancov_cntrs};
+/* Start and end of the edge counters, four bytes for each edge. The first one counts up to 255: a counter that began
+   anew would say of 256 rounds that there were none. The linker defines these symbols. */
+extern u8 __start___sancov_guards[] __attribute__((weak, visibility("hidden")));
+extern u8 __stop___sancov_guards[] __attribute__((weak, visibility("hidden")));
+u8 *llmc_counters[2] = {__start___sancov_guards, __stop___sancov_guards};
 u32 llmc_indices[SITES];    /* one bit for each array index: bits 0 to 15 for the index itself, then by its highest bit */
 u64 llmc_steps;              /* edges that the run has taken */
 u64 llmc_most_steps = ~0ull; /* limit of llmc_steps: above it the run ends with a trap */
@@ -38,6 +39,12 @@ void __sanitizer_cov_trace_pc(void)
     if (++llmc_steps > llmc_most_steps) {
         __builtin_trap();
     }
+}
+
+void __sanitizer_cov_trace_pc_guard(u8 *counter)
+{
+    *counter += *counter != 255;
+    __sanitizer_cov_trace_pc();
 }
 
 /* The argument of a macro of <ctype.h>: see probe_headers/ctype.h. */
@@ -144,4 +151,4 @@ void __sanitizer_cov_trace_switch(u64 value, u64 *cases)
     }
 }
 
-void __sanitizer_cov_8bit_counters_init(u8 *start, u8 *stop) {}
+void __sanitizer_cov_trace_pc_guard_init(u8 *start, u8 *stop) {}

@@ -15,7 +15,7 @@ from pytest_llmcompiler.program.clang import BLOCK_COUNTER_FLAG, Toolchain, obje
 from pytest_llmcompiler.program.ir_rewrites import count_endless_loops
 from pytest_llmcompiler.targets.target import Target
 
-_COVERAGE_FLAG = "-fsanitize-coverage=inline-8bit-counters,trace-cmp,trace-gep,trace-pc"
+_COVERAGE_FLAG = "-fsanitize-coverage=trace-pc-guard,trace-cmp,trace-gep"
 """The instrumentation whose functions `probe.c` defines."""
 _RUNTIME_FLAGS = ("-O2", "-fomit-frame-pointer", "-fvisibility=hidden", "-fno-sanitize=all", "-g0")
 """Flags for `probe.c`: each store, such as of a frame pointer, costs the emulator much."""
