@@ -3,7 +3,7 @@
 
    For each comparison it records the relations that its two sides had (equal, one apart, ...), and the latest pairs of
    sides that differ. A pair tells the fuzzer which value would have taken the other branch. Comparisons are kept apart by
-   their return address, hashed to one of SITES entries; two that collide share an entry. */
+   their return address: those of 4 KiB of code have an entry each, and two further apart may share one. */
 typedef unsigned char u8;
 typedef unsigned short u16;
 typedef unsigned int u32;
@@ -11,7 +11,8 @@ typedef unsigned long long u64;
 typedef long long s64;
 
 enum {
-    SITES = 256, /* entries of each table: comparisons that are kept apart */
+    SITES = 1024, /* entries of each table: comparisons that are kept apart */
+    CASE_STEP = 509, /* entries from one case of a switch to the next, away from those of the code around it */
     PAIRS = 4,   /* pairs that are kept of each comparison, the latest ones */
     RECORDS = 200000 /* comparisons and array accesses of a run that are recorded; later ones are only counted */
 };
@@ -93,7 +94,7 @@ static inline __attribute__((always_inline)) void record(u64 site, u64 a, u64 b,
     if (++llmc_records > RECORDS) {
         return;
     }
-    u64 slot = (site ^ site >> 8) % SITES;
+    u64 slot = site % SITES;
     u32 known = llmc_relations[slot], bits = a == b ? 1 : relation(a, b, x, y);
 
     if (bits & ~known) {
@@ -113,11 +114,8 @@ static inline __attribute__((always_inline)) void record(u64 site, u64 a, u64 b,
     }
 }
 
-#ifdef __aarch64__ /* instructions have four bytes there, so the two lowest bits of an address are always 0 */
+/* A call has at least four bytes, so no two return addresses give the same number. */
 #define SITE ((u64)__builtin_return_address(0) >> 2)
-#else
-#define SITE ((u64)__builtin_return_address(0))
-#endif
 
 void __sanitizer_cov_trace_cmp1(u8 a, u8 b) { record(SITE, a, b, (signed char)a, (signed char)b, 1); }
 void __sanitizer_cov_trace_cmp2(u16 a, u16 b) { record(SITE, a, b, (short)a, (short)b, 2); }
@@ -133,10 +131,9 @@ void __sanitizer_cov_trace_gep(u64 index)
     if (++llmc_records > RECORDS) {
         return;
     }
-    u64 site = SITE;
     u32 high = index < 16 ? (u32)index : 63 - (u32)__builtin_clzll(index) + 12;
 
-    u32 *seen = &llmc_indices[(site ^ site >> 8) % SITES], bit = 1u << (high < 31 ? high : 31);
+    u32 *seen = &llmc_indices[SITE % SITES], bit = 1u << (high < 31 ? high : 31);
 
     if (!(*seen & bit)) {
         *seen |= bit;
@@ -147,7 +144,7 @@ void __sanitizer_cov_trace_gep(u64 index)
 void __sanitizer_cov_trace_switch(u64 value, u64 *cases)
 {
     for (u64 i = 0; i < cases[0]; i++) {
-        record(SITE + i, value, cases[2 + i], (s64)value, (s64)cases[2 + i], cases[1] / 8);
+        record(SITE + i * CASE_STEP, value, cases[2 + i], (s64)value, (s64)cases[2 + i], cases[1] / 8);
     }
 }
 
