@@ -287,7 +287,10 @@ class Corpus(Generic[EntryT]):
         """
         known = self._known_edges()
         seeds, shown = self._pool[:], set[Features]()
-        for input in generate_systematically(seeds, named, self._restricted, hints.numbers, hints.divisors):
+        has_null = not hints.passes_pointers_on
+        for input in generate_systematically(
+            seeds, named, self._restricted, hints.numbers, hints.divisors, has_null=has_null
+        ):
             if not self._may_go_on("varying"):
                 return
             if self._probe_variation(input, known):

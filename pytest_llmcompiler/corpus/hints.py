@@ -15,13 +15,16 @@ _MAX_TEXT_BYTES = 256
 
 @dataclass(frozen=True)
 class Hints:
-    """Constants of a program."""
+    """Constants of a program, and what its code calls."""
 
     numbers: tuple[int, ...] = ()
     """Integers that the code compares with."""
     divisors: tuple[int, ...] = ()
     """Integers that the code divides by."""
     floats: tuple[float, ...] = ()
+    passes_pointers_on: bool = False
+    """Whether the code calls functions of the C library, or others from outside, that take pointers. These may be null
+    for few of them, also where there are no elements: C leaves `memcpy(0, 0, 0)` undefined, and gcc relies on that."""
     strings: tuple[bytes, ...] = ()
     """Texts, without terminators. A wide integer constant is a text too: compilers compare 8 characters at once."""
 
@@ -37,7 +40,20 @@ def find_hints(code_ir: str, module_ir: str) -> Hints:
     strings = (_unescape(text) for text in re.findall(r'constant \[\d+ x i8\] c"([^"]*)"', module_ir))
     words = (number.to_bytes(8, "little").rstrip(b"\0") for number in numbers if number > 0xFFFF and number < 1 << 64)
     texts = {text for text in (*strings, *words) if 0 < len(text) <= _MAX_TEXT_BYTES}
-    return Hints(tuple(sorted(numbers)), tuple(sorted(divisors)), _find_floats(code_ir), tuple(sorted(texts)))
+    return Hints(
+        tuple(sorted(numbers)),
+        tuple(sorted(divisors)),
+        _find_floats(code_ir),
+        _calls_with_pointers(code_ir, module_ir),
+        tuple(sorted(texts)),
+    )
+
+
+def _calls_with_pointers(code_ir: str, module_ir: str) -> bool:
+    """Whether code calls a function with pointers that its module only declares."""
+    declared = re.findall(r"^declare [^@\n]*@([\w.$]+)\([^\n]*\bptr\b", module_ir, re.M)
+    called = set(re.findall(r"@([\w.$]+)\(", code_ir))
+    return any(name in called and not name.startswith(("llvm.lifetime", "llvm.va_")) for name in declared)
 
 
 def _find_floats(code_ir: str) -> tuple[float, ...]:

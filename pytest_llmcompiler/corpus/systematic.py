@@ -12,7 +12,7 @@
   equal pointers, as in a ring of one element, these tell them apart.
 - Integers at powers of the program's divisors and constants, and at their largest multiples: quotients go wrong there.
 - Texts that are nested, shortened, padded or changed: see `systematic_texts`.
-- More arguments of a variadic function: see `systematic_arguments`.
+- Null pointers as arguments, and more arguments of a variadic function: see `systematic_arguments`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from pytest_llmcompiler.corpus.seed_edits import (
     set_data,
 )
 from pytest_llmcompiler.corpus.seed_pool import Seed
-from pytest_llmcompiler.corpus.systematic_arguments import vary_arguments
+from pytest_llmcompiler.corpus.systematic_arguments import set_null_arguments, vary_arguments
 from pytest_llmcompiler.corpus.systematic_texts import vary_texts
 from pytest_llmcompiler.corpus.turns import take_in_turn
 from pytest_llmcompiler.values.c_types import FILE, Function, Struct, Type
@@ -59,8 +59,8 @@ _LARGE_BYTES, _LARGE_SEEDS, _LARGE_PLACES = (128, 255), 3, 2
 _POWER_SEEDS, _MAX_POWER_BASE, _MAX_POWER_BASES, _MAX_POWER_NUMBERS = 2, 1000, 4, 3
 """Seeds whose integers become powers of the program's constants, the largest such constant, and the constants and
 integers of a seed."""
-_SIGNED_SEEDS, _SIGNED_PLACES = 8, 4
-"""Seeds whose elements get their highest bit set, one by one, and the first elements of each object."""
+_SIGNED_SEEDS, _SIGNED_PLACES, _MAX_SIGNED = 8, 3, 40
+"""Seeds whose elements get their highest bit set, one by one, the first elements of each object, and the inputs."""
 _LINKED_SEEDS, _MAX_LINKED = 4, 4
 """Seeds whose structures get other pointers, and the structures of each."""
 _FILLED_SEEDS, _GARBAGE = 16, b"\xa5\x5a\x96\x69"
@@ -73,9 +73,12 @@ def generate_systematically(
     restricted: Collection[int],
     constants: Collection[int],
     divisors: Collection[int] = (),
+    *,
+    has_null: bool = True,
 ) -> Iterator[Input]:
     """Variations of some of the seeds. `named` is the number of named parameters, `restricted` are the positions of
-    `restrict` parameters, `constants` the numbers that the program compares with, `divisors` those that it divides by.
+    `restrict` parameters, `constants` the numbers that the program compares with, `divisors` those that it divides by,
+    `has_null` whether pointer arguments are made null.
     """
     by_rounds = sorted(seeds, key=lambda seed: seed.most_rounds, reverse=True)
     by_reach = _sort_by_reach(seeds)
@@ -90,9 +93,10 @@ def generate_systematically(
         _overlap_long(seeds, restricted),
         _cross_boundaries(by_rounds, by_reach),
         _set_large_bytes([*by_rounds[:_LARGE_SEEDS], *seeds[-_LARGE_SEEDS:]]),
-        _set_highest_bits([*by_reach[:_SIGNED_SEEDS], *seeds[-_SIGNED_SEEDS:]]),
+        itertools.islice(_set_highest_bits([*by_reach[:_SIGNED_SEEDS], *seeds[-_SIGNED_SEEDS:]]), _MAX_SIGNED),
         _fill_structures(by_reach[:_FILLED_SEEDS]),
         _set_pointers(by_reach[:_LINKED_SEEDS]),
+        set_null_arguments(by_reach[:_LINKED_SEEDS] if has_null else (), named),
         _set_powers(by_reach[:_POWER_SEEDS], [*_list_bases(divisors), *_list_bases(constants)]),
         *vary_texts(seeds, by_reach, constants),
         *vary_arguments(seeds, by_reach, named),

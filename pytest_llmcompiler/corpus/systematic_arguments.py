@@ -1,7 +1,9 @@
-"""Variations of calls of a variadic function (see `systematic`): more arguments without a name.
+"""Variations of arguments (see `systematic`): null pointers, and more arguments of a variadic function.
 
-The first of them are passed in registers, the later ones on the stack. How many a function reads, a number says, an
-argument that ends them, or a text that has a letter or a conversion for each:
+What a null pointer leads to often has no elements, as in `snprintf(NULL, 0, ...)`: so the lengths are zero too.
+
+Of the arguments without a name the first are passed in registers, the later ones on the stack. How many a function
+reads, a number says, an argument that ends them, or a text that has a letter or a conversion for each:
 
     sum(3, 1, 2, 3)        ->  sum(6, 1, 2, 3, 1, 2, 3)
     sum(1, 2, 0)           ->  sum(1, 2, 1, 2, 1, 2, 0)
@@ -19,7 +21,8 @@ from pytest_llmcompiler.corpus.input_numbers import set_number
 from pytest_llmcompiler.corpus.mutator import is_text, set_content
 from pytest_llmcompiler.corpus.seed_edits import drop_repeated, enlarge, is_plain, list_owners
 from pytest_llmcompiler.corpus.seed_pool import Seed
-from pytest_llmcompiler.values.input import Input, Object, Value
+from pytest_llmcompiler.values.c_types import Pointer
+from pytest_llmcompiler.values.input import Input, Object, Value, graft_argument
 
 _VARIADIC_COUNTS, _VARIADIC_SEEDS = (6, 7, 9, 12, 16), 3
 """Variadic arguments: the convention passes up to 5 or 6 of them in registers, and 8 floats. And the inputs that get so
@@ -27,6 +30,24 @@ many: of the first ones, which `main` passes, of those that get furthest, and of
 _CONVERSION = re.compile(rb"%[-+ #0]*\d*(?:\.\d*)?(?:hh|h|ll|l|z|j|t)?[A-Za-z]")
 _FORMAT_SEEDS, _MAX_CONVERSIONS, _CONVERSION_COUNTS = 2, 8, (6, 12)
 """Seeds whose format gets one conversion only, the conversions that are tried, and how often a format has one."""
+
+
+def set_null_arguments(seeds: Sequence[Seed], named: int) -> Iterator[Input]:
+    """Each named pointer argument null, also with the numbers zero that count its elements; and these alone zero."""
+    for seed in seeds:
+        args = seed.input.args
+        for position, value in enumerate(args[:named]):
+            if not (isinstance(value.type, Pointer) and len(value.links) == 1):
+                continue
+            null = (*args[:position], replace(value, links=()), *args[position + 1 :])
+            input = graft_argument(seed.input, replace(seed.input, args=null), position)
+            yield input
+            target = value.links[0][1]
+            counts = (target.count, len(target.data)) if isinstance(target, Object) else ()
+            for counter in seed.counters:
+                if counter.kind == "arg" and counter.value in counts:
+                    yield set_number(input, counter, 0)
+                    yield set_number(seed.input, counter, 0)
 
 
 def vary_arguments(seeds: Sequence[Seed], by_reach: Sequence[Seed], named: int) -> list[Iterator[Input]]:
