@@ -101,7 +101,7 @@ class _ObjectLoader:
             if isinstance(section, RelocationSection) and section["sh_info"] in self._section_numbers
             for entry in section.iter_relocations()
             if entry["r_info_type"] != self._relocations.none_type
-            if entry["r_info_type"] in self._relocations.supported or self._is_field_needed(entry, section)
+            if self._is_supported(entry, threads) or self._is_field_needed(entry, section)
         ]
         image = link(self._sections, defined, fixups, base, program_symbols, weak, unneeded, threads)
         return replace(image, unloaded=self._unloaded)
@@ -147,6 +147,10 @@ class _ObjectLoader:
         if common:
             self._sections.append(LinkSection("COMMON", common, is_writable=True, is_executable=False))
         return defined, frozenset(weak)
+
+    def _is_supported(self, entry: Any, threads: ThreadStorage | None) -> bool:
+        relocation = self._relocations.supported.get(entry["r_info_type"])
+        return relocation is not None and (threads is not None or relocation.thread_use is None)
 
     def _is_field_needed(self, entry: Any, relocations: Any) -> bool:
         section = self._elf.get_section(relocations["sh_info"])

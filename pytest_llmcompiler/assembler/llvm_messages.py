@@ -13,6 +13,7 @@ from pytest_llmcompiler.letters import name_part
 _MESSAGE = re.compile(r"^(?:error: )?<(?:inline asm|stdin)>:(\d+):(\d+): (?!warning)(?:error: )?(.*)", re.MULTILINE)
 """Line, column and words of an error."""
 _NAME = re.compile(rf"{NAME_START}(\$?)({name_part('.?')}{name_part('.$?')}*)")
+_GNU_SPECIFIER = re.compile(r":(?:tlsgd|tlsldm)\w*:")
 _MOST_NAMES = 10
 """Undefined symbols that a message names."""
 _NUMERIC_LABEL_USE = re.compile(rf"{NAME_START}(\d+)([bf])(?![\w.])")
@@ -28,9 +29,16 @@ def translate_message(source: LLVMSource, output: str) -> AssemblyError | Unsupp
     missing_feature = source.parsed.dialect.missing_feature
     if missing_feature and missing_feature.match(words):
         return UnsupportedError(f"line {line}: {words}, which the target's processors need not have")
+    if "relocation specifier" in words and _is_unknown_to_llvm(source.parsed, line):
+        return UnsupportedError(f"line {line}: a thread-local variable by a relocation that LLVM's assembler lacks")
     for new, old in source.renamed_locals.items():
         words = words.replace(f"'{new}'", f"'{old}'")
     return AssemblyError(words, line, column)
+
+
+def _is_unknown_to_llvm(parsed: ParsedAssembly, line: int) -> bool:
+    """Whether a line has a relocation that GNU as alone knows: gcc writes it with -mtls-dialect=trad."""
+    return any(_GNU_SPECIFIER.search(one.operands) for one in parsed.statements if parsed.find_line(one) == line)
 
 
 def _translate_unplaced(source: LLVMSource, output: str) -> AssemblyError:

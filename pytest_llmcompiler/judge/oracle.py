@@ -316,12 +316,12 @@ class Oracle:
 
     def _build_machines(self) -> _ReferenceMachines:
         under_test, reference = self._under_test, self._under_test.reference
-        has_assembly = " asm " in reference.program_ir  # loops of inline assembly take no steps that the probe counts
+        has_uncounted_loops = reference.may_loop_uncounted(under_test.function)
         reference.start_probe_program()
         optimised = self.builds.optimised  # the compiler of the probe runs meanwhile
         machine = under_test.open_machine(reference.probe, check_preconditions=True)
         return _ReferenceMachines(
-            probe=Probe(machine, has_assembly),
+            probe=Probe(machine, has_uncounted_loops),
             calls=InputCalls(machine) if reference.reads_standard_input(under_test.function) else None,
             golden=under_test.open_machine(reference.golden, trace_blocks=True),
             optimised=tuple(

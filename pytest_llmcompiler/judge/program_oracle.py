@@ -167,10 +167,9 @@ class ProgramOracle:
         reference.start_probe_program()
         reference.start_block_counters()
         perturbed, optimised = reference.perturbed, under_test.optimised
-        has_assembly = " asm " in reference.program_ir  # loops of inline assembly take no steps that the probe counts
         machine = under_test.open_machine(reference.probe, check_preconditions=True)
         return _ProgramMachines(
-            probe=Probe(machine, has_assembly, _MAX_HOST_COST),
+            probe=Probe(machine, reference.may_loop_uncounted("main"), _MAX_HOST_COST),
             calls=InputCalls(machine),
             golden=under_test.open_machine(reference.golden, trace_blocks=True),
             others=(

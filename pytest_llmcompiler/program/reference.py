@@ -80,6 +80,9 @@ malloc calloc realloc reallocarray aligned_alloc memalign posix_memalign strdup 
 """
 """Library functions that fail on inputs where memory is short."""
 
+_WAITING_FUNCTIONS = ("pthread_", "sem_", "mtx_", "cnd_", "thrd_", "call_once")
+"""The starts of the names of library functions that may wait for other threads in a loop."""
+
 ERRNO_LOCATION = "__errno_location"
 """musl's function that returns the address of `errno`."""
 
@@ -224,6 +227,12 @@ class Reference(CompiledProgram):
     def reads_standard_input(self, function: str) -> bool:
         """Whether a function may read standard input."""
         return not self.mentioned_globals(function).isdisjoint(_INPUT_FUNCTIONS.split())
+
+    def may_loop_uncounted(self, function: str) -> bool:
+        """Whether a function may be in loops of which the probe counts no steps: those of inline assembly, and those in
+        which the C library waits for other threads, of which there are none."""
+        waits = any(name.startswith(_WAITING_FUNCTIONS) for name in self.mentioned_globals(function))
+        return waits or " asm " in self.program_ir
 
     def uses_errno(self, function: str) -> bool:
         """Whether a function reads or sets `errno`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from faces import Compile
 
+from pytest_llmcompiler import check
 from pytest_llmcompiler.errors import CaseError
 from pytest_llmcompiler.program import tool_run
 
@@ -16,3 +17,16 @@ def test_macros_that_grow_without_end(monkeypatch: pytest.MonkeyPatch, compiled:
     case = compiled(f"#define A0 x,\n{macros}\nint x;\nint f(int y) {{ return (A9 y); }}\n")
     with pytest.raises(CaseError, match="out of memory"):
         case.ir  # noqa: B018
+
+
+def test_a_library_function_that_waits_for_other_threads_ends() -> None:
+    """`pthread_once` spins on each value of its control that it does not know."""
+    source = """#include <pthread.h>
+static pthread_once_t once;
+static int n;
+static void set(void) { n = 42; }
+int get(void) { pthread_once(&once, set); return n; }
+"""
+    text = "get:\n pushq %rax\n leaq once(%rip), %rdi\n leaq set(%rip), %rsi\n call pthread_once\n movl n(%rip), %eax\n popq %rcx\n ret\n"
+    verdict = check(source, "get", text, examples=3)
+    assert (verdict.kind, verdict.detail["dropped"]["runs too long"] > 0) == ("pass", True), verdict

@@ -364,6 +364,7 @@ def test_data_and_the_global_offset_table() -> None:
         ("ldr x0, [x1, :lo12:odd]", LinkError, r"R_AARCH64_LDST64_ABS_LO12_NC against 'odd': .* no multiple of 8"),
         ("movz x0, #:abs_g0:far", LinkError, r"R_AARCH64_MOVW_UABS_G0 against 'far' is out of range"),
         ("add x0, x0, :tprel_hi12:data", UnsupportedError, r"relocation R_AARCH64_TLSLE_ADD_TPREL_HI12"),
+        ("adrp x0, :tlsgd:data", UnsupportedError, r"line 1: a thread-local variable"),
         ("mov w0, #1, #2", AssemblyError, r"only 'lsl #"),
         (".att_syntax", AssemblyError, r"directive .att_syntax is not supported"),
     ],

@@ -402,6 +402,10 @@ f:      movq .refptr.there(%rip), %rax
 def test_thread_local_variables_are_not_supported() -> None:
     with pytest.raises(UnsupportedError, match="thread-local storage"):
         assemble_f('f: leaq x(%rip), %rax\n ret\n .section .tls$,"dw"\nx: .long 0\n', {})
+    own = " movl _tls_index(%rip), %eax\n movq %gs:88, %rcx\n movq (%rcx,%rax,8), %rax\n movl x@SECREL32(%rax), %eax\n ret\n"
+    assemble_f(f"f: ret\ng:{own}", {"x": 0x1000000})
+    with pytest.raises(UnsupportedError, match="it is for thread-local storage"):
+        assemble_f(f"f:{own}", {"x": 0x1000000, "_tls_index": 0x1000000})
     assemble_f('f: ret\n .section .debug_info,"dr"\n .secrel32 x\n .secidx x\n', {})
     with pytest.raises(AssemblyError, match=r"directive .secrel32 is not supported"):
         assemble_f("f: ret\n .secrel32 x\n", {})
