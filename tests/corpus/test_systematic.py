@@ -6,10 +6,11 @@ import struct
 from collections.abc import Collection, Iterator, Sequence
 
 from pytest_llmcompiler.corpus.grammar import nest
+from pytest_llmcompiler.corpus.mutator import Mutator
 from pytest_llmcompiler.corpus.seed_pool import Seed
 from pytest_llmcompiler.corpus.systematic import generate_systematically, resize
 from pytest_llmcompiler.corpus.systematic_texts import replace_characters
-from pytest_llmcompiler.emulator.coverage import Comparisons
+from pytest_llmcompiler.emulator.coverage import ComparedOperands, Comparisons
 from pytest_llmcompiler.values.c_types import Field, Int, Pointer, Struct
 from pytest_llmcompiler.values.input import Alias, Input, Object, Value, list_objects
 
@@ -236,3 +237,12 @@ def test_pointer_arguments_are_null_and_what_counts_their_elements_is_zero() -> 
     null = Value(buffer.type, bytes(8))
     assert {(null, number(5), text), (null, number(0), text), (buffer, number(0), text)} <= calls
     assert (buffer, number(5), Value(text.type, bytes(8))) in calls
+
+
+def test_bits_of_a_number_that_are_compared_become_others() -> None:
+    """`(p[1] & 0xC0) == 0x80` and `(p[2] & 0x0F) == 3`: no number of the input is what is compared."""
+    comparisons = Comparisons((ComparedOperands(0x40, 0x80, 4), ComparedOperands(0x0A, 3, 4)))
+    coded = Seed(Input((pointer(CHAR, b"\x01\x61\x5a"), number(3))), frozenset(), comparisons)
+    mutator = Mutator(1, ())
+    texts = {list_objects(mutator.mutate(coded, coded.input))[0].data for _ in range(1000)}
+    assert {b"\x01\xa1\x5a", b"\x01\x61\x53"} <= texts
