@@ -55,7 +55,7 @@ def find_misuse(machine: Machine, run: TracedRun) -> GuestFault | None:
         if not machine.addresses.is_in_candidate(pc):
             return
         is_store = access == unicorn.UC_MEM_WRITE
-        if not (is_store and processor.stores_below_stack_pointer(candidate.read_code(pc), pc)):
+        if not processor.moves_stack_pointer_first(candidate.read_code(pc), pc, is_store=is_store):
             kind: AccessKind = "store" if is_store else "load"
             border = "red zone" if machine.convention.red_zone else "stack pointer"
             faults.append(GuestFault(f"{kind} below the {border}", pc, address, kind, size))

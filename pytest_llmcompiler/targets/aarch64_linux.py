@@ -283,8 +283,8 @@ class ARMv8(Processor):
             if _STACK_ACCESS.search(instruction.operands):
                 yield address, AlignedOperand("sp", alignment=_STACK_ALIGNMENT)
 
-    def stores_below_stack_pointer(self, code: bytes, address: int) -> bool:
-        """Whether an instruction moves the stack pointer down and accesses memory at its new value."""
+    def moves_stack_pointer_first(self, code: bytes, address: int, *, is_store: bool) -> bool:
+        """Whether an instruction has a pre-index that moves the stack pointer down, a load too."""
         return _PUSH.search(self.decode(code, address).operands) is not None
 
     def get_decoder(self, *, detail: bool = False, listing: bool = False) -> Any:

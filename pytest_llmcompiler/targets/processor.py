@@ -193,8 +193,9 @@ class Processor(ABC):
         """Address and operand of each instruction that hardware may refuse while the emulator executes it."""
 
     @abstractmethod
-    def stores_below_stack_pointer(self, code: bytes, address: int) -> bool:
-        """Whether an instruction moves the stack pointer down and writes to memory at its new value, like a push."""
+    def moves_stack_pointer_first(self, code: bytes, address: int, *, is_store: bool) -> bool:
+        """Whether an instruction moves the stack pointer down before it stores or loads, as a push does: it accesses
+        the memory at the new value."""
 
     @abstractmethod
     def get_decoder(self, *, detail: bool = False, listing: bool = False) -> Any:

@@ -349,7 +349,7 @@ class X86(Processor):
             if operand and not operand.is_always_aligned:
                 yield address, operand
 
-    def stores_below_stack_pointer(self, code: bytes, address: int) -> bool:
+    def moves_stack_pointer_first(self, code: bytes, address: int, *, is_store: bool) -> bool:
         """Always False: the memory that a push writes is in the red zone, which is a function's own."""
         return False
 

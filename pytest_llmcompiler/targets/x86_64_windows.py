@@ -104,9 +104,9 @@ _PUSH = re.compile(r"push\w*|call\w*|enter\w*")
 class WindowsX86(X86):
     """The processor of x86-64 Linux. Without a red zone, the memory that a push writes is not the function's own."""
 
-    def stores_below_stack_pointer(self, code: bytes, address: int) -> bool:
-        """Whether an instruction moves the stack pointer down and writes to memory at its new value."""
-        return _PUSH.fullmatch(self.decode(code, address).mnemonic) is not None
+    def moves_stack_pointer_first(self, code: bytes, address: int, *, is_store: bool) -> bool:
+        """Whether an instruction stores as a push does. What a push loads is read before."""
+        return is_store and _PUSH.fullmatch(self.decode(code, address).mnemonic) is not None
 
 
 # -- assembly text

@@ -20,7 +20,7 @@ def empty_cache() -> Iterator[None]:
     amx.is_amx_usable.cache_clear()
 
 
-def uses_extra_layouts(monkeypatch: pytest.MonkeyPatch) -> bool:
+def uses_extra_layouts(monkeypatch: pytest.MonkeyPatch, gpu_layers: int = 0) -> bool:
     """Whether a model is loaded with the layouts that the matrix units need."""
     load, recorded = llama_cpp.llama_model_load_from_file, []
 
@@ -29,7 +29,7 @@ def uses_extra_layouts(monkeypatch: pytest.MonkeyPatch) -> bool:
         return load(path, params)
 
     monkeypatch.setattr(llama_cpp, "llama_model_load_from_file", record_and_load)
-    Weights(amx.PROBE_MODEL, 0).close()
+    Weights(amx.PROBE_MODEL, gpu_layers).close()
     return bool(recorded[-1])
 
 
@@ -48,6 +48,18 @@ def test_amx_is_used_unless_the_probe_crashes(
     monkeypatch.setattr(llama_cpp, "llama_print_system_info", lambda: system_info)
     monkeypatch.setattr(amx, "run_probe", lambda: status)
     assert uses_extra_layouts(monkeypatch) == is_used
+
+
+@pytest.mark.parametrize(("gpu_layers", "trials"), [(-1, 0), (1, 1)])
+def test_there_is_no_trial_where_all_layers_go_to_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, gpu_layers: int, trials: int
+) -> None:
+    monkeypatch.setattr(llama_cpp, "llama_print_system_info", lambda: b"AMX_INT8 = 1 |")
+    monkeypatch.setattr(llama_cpp, "llama_supports_gpu_offload", lambda: True)
+    made: list[int] = []
+    monkeypatch.setattr(amx, "run_probe", lambda: made.append(0) or 0)
+    assert uses_extra_layouts(monkeypatch, gpu_layers) == bool(trials)
+    assert len(made) == trials
 
 
 def test_the_probe_evaluates_a_prompt_whatever_the_working_folder_holds(

@@ -193,6 +193,14 @@ def test_wrong_code_gets_its_verdict(arm: JudgeClient, case_of: CaseOf, name: st
     assert words in str(verdict)
 
 
+def test_a_load_may_move_the_stack_pointer_first(arm: JudgeClient, case_of: CaseOf) -> None:
+    """It reads at the new stack pointer, not below it."""
+    text = f"larger:\n sub sp, sp, #16\n ldr x9, [sp, #-16]!\n{LARGER[8:]} add sp, sp, #32\n ret\n"
+    assert arm.judge(case_of(SOURCE), "larger", text).passed
+    below = text.replace("ldr x9, [sp, #-16]!", "ldr x9, [sp, #-16]\n sub sp, sp, #16")
+    assert arm.judge(case_of(SOURCE), "larger", below).kind == "abi"
+
+
 def test_assembly_of_gcc_passes(arm: JudgeClient, case_of: CaseOf) -> None:
     """`.arch`, comments, `.align` in powers of two, `.word` of four bytes, x18 and the red-zone-free frame."""
     text = """

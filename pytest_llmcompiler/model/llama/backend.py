@@ -8,7 +8,6 @@ from typing import Any
 
 from pytest_llmcompiler.errors import ModelError
 from pytest_llmcompiler.model.answer import Sampling
-from pytest_llmcompiler.model.llama import amx
 from pytest_llmcompiler.model.llama.batching import USUAL_ANSWER, BatchingEngine
 from pytest_llmcompiler.model.llama.context import BATCH_TOKENS, ContextSize
 from pytest_llmcompiler.model.llama.weights import Weights
@@ -89,7 +88,8 @@ class LlamaBackend:
         """
         from llama_cpp import __version__
 
-        matrix_units = {} if amx.is_amx_usable() else {"amx": False}  # they round differently as well
+        # Matrix units round differently as well.
+        matrix_units = {} if self._weights.has_amx or self._weights.is_on_gpu else {"amx": False}
         return {
             "backend": "llama.cpp",
             "llama_cpp_python": __version__,

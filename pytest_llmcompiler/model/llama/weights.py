@@ -63,7 +63,9 @@ class Weights:
         self._requested_gpu_layers = gpu_layers
         llama_cpp.llama_backend_init()
         self._check_memory()
-        self.model = _load_model(path, (-1 if gpu_layers is None else gpu_layers) if self.uses_gpu else 0)
+        self.has_amx = not self.is_on_gpu and amx.is_amx_usable()
+        """Whether a processor's matrix units (AMX) may multiply. On a GPU there is nothing for them, and no trial."""
+        self.model = _load_model(path, (-1 if gpu_layers is None else gpu_layers) if self.uses_gpu else 0, self.has_amx)
         self.vocabulary: Any = llama_cpp.llama_model_get_vocab(self.model)
         self._check_kind()
         self.threads = threads or (1 if self.size < _SINGLE_THREAD_BYTES else count_cores())
@@ -101,12 +103,16 @@ class Weights:
         return int(llama_cpp.llama_model_n_layer(self.model)) + 1
 
     @property
+    def is_on_gpu(self) -> bool:
+        """Whether all layers go to a GPU."""
+        return self.uses_gpu and (self._requested_gpu_layers is None or self._requested_gpu_layers < 0)
+
+    @property
     def gpu_layers(self) -> int:
         """The number of layers on the GPU."""
-        requested = self._requested_gpu_layers
-        if not self.uses_gpu:
-            return 0
-        return self.layers if requested is None or requested < 0 else min(requested, self.layers)
+        if self.is_on_gpu:
+            return self.layers
+        return min(self._requested_gpu_layers or 0, self.layers) if self.uses_gpu else 0
 
     @property
     def can_rewind(self) -> bool:
@@ -211,8 +217,7 @@ class Weights:
                 f"{self.path} has {_format_gigabytes(self.size)}, and {_format_gigabytes(self._free_memory)} of memory "
                 "are free: use a file with a stronger quantisation, or a server (--llmc-model http://…)"
             )
-        needs_all = self.uses_gpu and (self._requested_gpu_layers or -1) < 0
-        free = sum(gpu.free for gpu in measure_gpu_memory()) if needs_all else 0
+        free = sum(gpu.free for gpu in measure_gpu_memory()) if self.is_on_gpu else 0
         if free and self.size > _USABLE_MEMORY * free:
             percent = int(_USABLE_MEMORY * free / self.size * 100)
             raise ModelError(
@@ -274,13 +279,12 @@ def _can_offload(gpu_layers: int | None) -> bool:
     return can_offload
 
 
-def _load_model(path: Path, gpu_layers: int) -> Any:
+def _load_model(path: Path, gpu_layers: int, has_amx: bool) -> Any:
     import llama_cpp
 
     params = llama_cpp.llama_model_default_params()
     params.n_gpu_layers = gpu_layers
-    # Other layouts of the weights, for a processor's matrix units.
-    params.use_extra_bufts = amx.is_amx_usable()
+    params.use_extra_bufts = has_amx  # other layouts of the weights
     _install_log_callback()
     _ERRORS.clear()
     model = llama_cpp.llama_model_load_from_file(str(path).encode(), params)
