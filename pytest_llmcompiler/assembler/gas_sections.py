@@ -122,7 +122,7 @@ class SectionTracker:
             is_loaded = "a" in flags and not _UNLOADED.match(name)
             is_nobits = "nobits" in kind or (not kind and re.match(r"\.t?bss(\.|$)", name) is not None)
             is_local = "T" in flags or _THREAD_LOCAL.match(name) is not None
-            section = GasSection(name, "w" in flags, "x" in flags, is_nobits, is_local)
+            section = GasSection(name, "w" in flags or is_local, "x" in flags and not is_local, is_nobits, is_local)
             self._sections[name] = section if is_loaded else None
         return self._sections[name]
 

@@ -146,7 +146,7 @@ def link(
         field_address = addresses[fixup.section] + fixup.offset
         _store(sections[fixup.section].data, fixup, _compute_value(fixup, value, field_address))
     return LinkedImage(
-        segments=_build_segments(sections, addresses, slots),
+        segments=_build_segments(sections, addresses, slots, threads),
         symbols=own,
         external_symbols=frozenset(external.difference(absent)),
         sections=tuple((section.name, address) for section, address in zip(sections, addresses, strict=True)),
@@ -201,14 +201,22 @@ def _require_storage(
 
 
 def _build_segments(
-    sections: Sequence[LinkSection], addresses: Sequence[int], slots: SlotTable
+    sections: Sequence[LinkSection], addresses: Sequence[int], slots: SlotTable, threads: ThreadStorage | None
 ) -> tuple[CodeSegment, ...]:
-    """The contents of memory: the sections that have bytes, and the global offset table if it has slots."""
+    """The contents of memory: the sections that have bytes, those of thread-local variables as one block, and the
+    global offset table if it has slots."""
     segments = [
         CodeSegment(section.name, address, bytes(section.data), section.is_writable, section.is_executable)
         for section, address in zip(sections, addresses, strict=True)
-        if section.data
+        if section.data and not (threads and section.is_thread_local)
     ]
+    block = bytearray()
+    for section, address in zip(sections, addresses, strict=True):
+        if threads and section.is_thread_local:
+            block.extend(bytes(address - threads.area - len(block)))
+            block += section.data
+    if threads and block:
+        segments.append(CodeSegment(".tdata", threads.area, bytes(block), is_writable=True, is_executable=False))
     return tuple(sorted((*segments, *slots.build_segments()), key=lambda segment: segment.address))
 
 
