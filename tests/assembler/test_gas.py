@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_llmcompiler.assembler.gas import parse_assembly
+from pytest_llmcompiler.assembler.quoted_names import remove_quotes
 from pytest_llmcompiler.assembler.statements import ParsedAssembly
 from pytest_llmcompiler.assembler.tokens import parse_integer, split_operands
 from pytest_llmcompiler.errors import AssemblyError
@@ -288,6 +289,7 @@ def test_statements_and_errors_of_arbitrary_text_have_positions_in_it() -> None:
             ";",
             "#",
             '"',
+            '"é"',
             "'",
             "/*",
             "*/",
@@ -315,11 +317,12 @@ def test_statements_and_errors_of_arbitrary_text_have_positions_in_it() -> None:
             assert 1 <= error.line <= len(lines)
             assert 1 <= error.column <= len(lines[error.line - 1]) + 1
         else:
+            unquoted = remove_quotes(text)  # names that are not ASCII stand where their quotes end
             for statement in parsed.statements:
                 start = statement.offset
                 assert parsed.locate(start) == (text[:start].count("\n") + 1, start - text.rfind("\n", 0, start))
                 # Comments, and what separates a prefix from its instruction, are blank in the statement's text.
-                written = text[start : start + len(statement.text)]
+                written = unquoted[start : start + len(statement.text)]
                 assert statement.text == statement.text.strip()
                 assert all(own in (there, " ") for own, there in zip(statement.text, written, strict=True))
                 assert statement.text[0] == written[0]
