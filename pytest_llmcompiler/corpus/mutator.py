@@ -17,7 +17,7 @@ MAX_EDITED_BYTES = 512
 _FACTORS = (1, -1, *range(2, 13), 16, 24, 31, 32, 60, 64, 100, 256, 1000)
 """Common factors in C code: small numbers, powers of two, units of time. Where code compares `x * FACTOR + ...`, `x`
 has to change by the distance divided by the factor."""
-_MASKED_SHARE = 0.4
+_MASKED_SHARE = 0.1
 """How often a side of a comparison that no number equals is taken for some bits of a number."""
 _WIDTH_STEPS = (1 << 8, 1 << 16, 1 << 32)
 """Numbers that differ by one of these are equal to code that wrongly compares in 8, 16 or 32 bits."""
@@ -78,8 +78,11 @@ class Mutator:
             return set_number(seed.input, number, other_side + step)
         if not seed.numbers:
             return seed.input
-        if not matching and self._random.random() < _MASKED_SHARE:
-            return self._change_masked(seed, side, other_side)
+        masked = () if matching else [number for number in seed.numbers if number.value & side == side]
+        if masked and self._random.random() < _MASKED_SHARE:
+            # It may be some bits of a number: where `p[1] & 0xC0` is 0x40 and is to be 0x80, 0x61 becomes 0xA1.
+            number = self._random.choice(masked)
+            return set_number(seed.input, number, number.value ^ side ^ other_side)
         # No number of the input is the side itself: it may be computed from one, such as `number * factor + rest`.
         half = 1 << 8 * comparison.size - 1
         distance = (other_side - side + half) % (2 * half) - half
@@ -87,15 +90,6 @@ class Mutator:
         number = self._random.choice(seed.direct_numbers)
         factor = self._random.choice((1, self._random.choice(factors)))
         return set_number(seed.input, number, number.value + distance // factor)
-
-    def _change_masked(self, seed: Seed, side: int, other_side: int) -> Input:
-        """Flip the bits in which the sides of a comparison differ, in a number that has all bits of one side. That may
-        be with a mask: where `p[1] & 0xC0` is 0x40 and compared with 0x80, 0x61 becomes 0xA1."""
-        masked = [number for number in seed.numbers if number.value & side == side]
-        if not masked:
-            return seed.input
-        number = self._random.choice(masked)
-        return set_number(seed.input, number, number.value ^ side ^ other_side)
 
     def _replace_text(self, seed: Seed) -> Input:
         """Replace a text that was compared by the text that it was compared with, or by one next to that."""

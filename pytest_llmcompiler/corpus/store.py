@@ -13,7 +13,7 @@ from pytest_llmcompiler.values.c_types import Array, Float, Int, Type, Vector
 from pytest_llmcompiler.values.input import Alias, Callback, Input, Object, StandardStream, SymbolPointer, Value
 from pytest_llmcompiler.values.pickled import PickleFormat
 
-FORMAT = 13
+FORMAT = 14
 """The version of the file format and of the generation of inputs. Raise it with every change after which a saved corpus
 can't be read, or after which a new corpus would have other inputs: corpora of another version are generated anew. A
 changed field of a saved class is noticed without that. Any other edit of this package keeps users' corpora."""

@@ -274,11 +274,12 @@ static int find_caller_line(word stack)
  *
  * Each object ends at an unmapped page, or begins at one with aligned_objects. As in the emulator, its address depends
  * only on its size and on how many objects of that size were allocated before it: every size has an area of SIZE_AREA
- * bytes, and objects that do not fit into it follow each other in OVERFLOW_AREA. */
+ * bytes, which begins with some unused pages, and objects that do not fit into it follow each other in OVERFLOW_AREA. */
 
 #define HEAP 0x5581a0000000ul
 #define HEAP_LIMIT (4ul << 20)
 #define SIZE_AREA (2ul << 20)
+#define AREA_STARTS 256 /* pages at which areas begin, by the size of their objects */
 #define HEAP_ALIGNMENT (1ul << 16)
 #define OVERFLOW_AREA (HEAP + (HEAP_LIMIT + 1) * SIZE_AREA)
 
@@ -299,7 +300,8 @@ static word allocate(word size, word align)
     if (!allocated_counts)
         allocated_counts = map_shared((HEAP_LIMIT + 1) * sizeof *allocated_counts);
     word room = reproducer->aligned_objects ? (mapped + PAGE + HEAP_ALIGNMENT - 1) / HEAP_ALIGNMENT * HEAP_ALIGNMENT : mapped + PAGE;
-    word offset = allocated_counts[size]++ * room, base = HEAP + size * SIZE_AREA + offset;
+    word start = reproducer->aligned_objects ? 0 : size / 8 % AREA_STARTS * PAGE;
+    word offset = start + allocated_counts[size]++ * room, base = HEAP + size * SIZE_AREA + offset;
     if (offset + room > SIZE_AREA)
         base = OVERFLOW_AREA + overflow_used, overflow_used += room;
     if (map_at(base, mapped, READ_WRITE, -1, 0) != (long)base)

@@ -38,7 +38,6 @@ BELOW = {
     "aarch64-linux": [
         ("str x1, [sp, #-8]", ""),
         ("stp x1, x1, [sp, #-16]", ""),
-        ("ldr x9, [sp, #-16]!", "add sp, sp, #16"),
         ("str x19, [sp, #-16]!\n ldur x9, [sp, #-8]", "ldr x19, [sp], #16"),
         ("mov x9, sp\n str x1, [x9, #-16]!", ""),
     ],
