@@ -51,8 +51,8 @@ class ProcessStartError(LLMCompilerError):
 
 
 class UnsupportedError(LinkError):
-    """The text is valid, but uses a feature that the linker lacks, like a table that only
-    dynamic linkers fill: `inconclusive`.
+    """The text is valid, but uses a feature that the linker lacks, like a table that only dynamic linkers
+    fill: `inconclusive`.
 
     Raised by `assembler`, and by `targets` for types that a calling convention passes in a way that is not supported.
     """

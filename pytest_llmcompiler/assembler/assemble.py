@@ -61,9 +61,8 @@ def assemble(
     name is the program's, except for `function` itself and for local labels (`.L…`). `library` has the addresses of
     names that neither defines. What the function can't reach need not link. Where the text `is_program`, a whole
     program, every name that it defines is its own, and all of it has to link. Thread-local variables need `threads`.
-    The target is x86-64 Linux by default.
-    With `keystone` as the assembler, LLVM is asked where keystone does not do or is not installed. `encode` runs
-    keystone.
+    The target is x86-64 Linux by default. With `keystone` as the assembler, LLVM is asked where keystone does not do or
+    is not installed. `encode` runs keystone.
 
     Raises AssemblyError where no assembler accepts the text, LinkError where the function is missing or a symbol is
     defined nowhere, UnsupportedError where the text is valid but uses a feature that the linker lacks, and ValueError

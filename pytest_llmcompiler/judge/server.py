@@ -97,7 +97,7 @@ class _RequestServer:
             return {"status": "prepared"}
         if request["action"] == "answer":
             return self._judge_answer(request, text)
-        return self._judge(request, TaskQuestion(**request["question"]), text)
+        return self._judge(request, self._prepare(request), TaskQuestion(**request["question"]), text)
 
     def _judge_answer(self, request: AnswerRequest, answer: str) -> VerdictReply:
         try:
@@ -108,18 +108,20 @@ class _RequestServer:
         except TruncatedError as error:
             return _verdict_reply(Verdict("truncated", str(error)))
         question = TaskQuestion(request["task"], request["passes"], find_claimed_sizes(answer))
-        if request["task"] != "asm" or request["explain"]:
-            return self._judge(request, question, text)
         harness = self._prepare(request)
+        if request["task"] != "asm" or request["explain"]:
+            return self._judge(request, harness, question, text)
         known = self._verdicts.find(harness, question, text)
         if known:
             return known
-        reply = self._judge(request, question, text)
+        reply = self._judge(request, harness, question, text)
         self._verdicts.add(harness, question, text, reply)
         return reply
 
-    def _judge(self, request: JudgeRequest | AnswerRequest, question: TaskQuestion, text: str) -> VerdictReply:
-        harness, explain = self._prepare(request), request["explain"]
+    def _judge(
+        self, request: JudgeRequest | AnswerRequest, harness: AnyHarness, question: TaskQuestion, text: str
+    ) -> VerdictReply:
+        explain = request["explain"]
         if request["action"] == "judge" and request["with_reproducer"]:
             judged = judge_task_with_reproducer(harness, question, text, explain=explain)
         else:
